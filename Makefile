@@ -1,0 +1,73 @@
+# Every target makes and fills the virtual environment it needs: nothing but Python, pip and make has to be there.
+#
+#   make test PYTHON=python3.12 VENV=.venv-3.12      another interpreter, beside the first
+#   make test ARGS="-k catching_up -x"               words for pytest, the demo or the benchmarks
+
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+
+BIN := $(VENV)/bin
+VERSIONS := 3.11 3.12 3.13
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-others test-all check bench format clean
+
+# Two installations into one environment must not run at the same time.
+.NOTPARALLEL:
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+demo: $(VENV)/.filled-demo ## watch an emulator publish half a million events through the bus
+	@$(BIN)/python -m examples.emulator $(ARGS)
+
+test: $(VENV)/.filled-demo $(VENV)/.filled-test ## run the tests (they run the examples too)
+	$(BIN)/python -m pytest $(ARGS)
+
+test-others: ## run the tests on each other Python that is found
+	@own=$$($(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
+	for version in $(VERSIONS); do \
+	    [ "$$version" = "$$own" ] && continue; \
+	    found=; \
+	    for python in python$$version "$$HOME"/.pyenv/versions/$$version.*/bin/python; do \
+	        "$$python" -c '' 2>/dev/null && found=$$python && break; \
+	    done; \
+	    if [ -z "$$found" ]; then echo "Python $$version: not found, not tested"; continue; fi; \
+	    echo "Python $$version:"; \
+	    $(MAKE) --no-print-directory test PYTHON="$$found" VENV=.venv-$$version || exit; \
+	done
+
+test-all: test test-others ## run the tests on this Python and on each other that is found
+
+check: $(VENV)/.filled-dev ## ruff, mypy --strict and the direction of imports
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.filled-bench ## run the benchmarks beside their limits and peers
+	$(BIN)/python -m benchmarks $(ARGS)
+
+format: $(VENV)/.filled-check ## put the code into shape
+	$(BIN)/ruff check --fix --exit-zero
+	$(BIN)/ruff format
+
+clean: ## remove the environments, the caches and what was built
+	rm -rf .venv .venv-* dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find src tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Where Python came without ensurepip (Debian packs it apart), its own pip fills the environment.
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("asyncbus needs Python 3.11 or newer, this is %d.%d; try: make PYTHON=python3.12" % sys.version_info[:2])'
+	@echo "making $(VENV)"
+	@$(PYTHON) -m venv $(VENV) || $(PYTHON) -m venv --without-pip --clear $(VENV)
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m pip --python $(BIN)/python install --quiet pip
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'  # the first with --group
+	@touch $@
+
+# One stamp a dependency group: `make demo` need not wait for what only the benchmarks use.
+$(VENV)/.filled-%: pyproject.toml | $(VENV)/.made
+	@echo "filling $(VENV) for: $*"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable . --group $*
+	@touch $@

@@ -1,0 +1,471 @@
+"""The event bus: puts the parts together and owns their lifetimes."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import threading
+from collections.abc import Awaitable, Callable, Coroutine
+from types import TracebackType
+from typing import Any, Final, Self, TypedDict, TypeVar, Unpack
+
+from anyio import CancelScope, move_on_after
+
+from asyncbus.clock import Clock, SystemClock
+from asyncbus.encoder import Encoder
+from asyncbus.errors import (
+    AsyncBusError,
+    BusClosedError,
+    DrainTimeoutError,
+    InvalidOptionError,
+    StoreFailedError,
+    StoreReadOnlyError,
+    WrongEventLoopError,
+)
+from asyncbus.events import Event
+from asyncbus.fanout import Fanout
+from asyncbus.handlers import Handler, handler_name, run
+from asyncbus.history import History
+from asyncbus.inbox import Inbox
+from asyncbus.options import Start, WhenFull, check_count, check_handler, check_seconds, check_start, check_when_full
+from asyncbus.patterns import Pattern
+from asyncbus.publishing import Publishing
+from asyncbus.reading import Reading
+from asyncbus.statistics import BusStatistics, Health
+from asyncbus.store.base import Bounds, EventStore
+from asyncbus.store.memory import MemoryStore
+from asyncbus.subscription import Subscription
+from asyncbus.tail import Tail
+from asyncbus.writer import Writer
+
+log = logging.getLogger("asyncbus")
+
+H = TypeVar("H", bound=Handler)
+
+_NOT_OPEN = "the bus is not open; use it inside `async with bus:`"
+_CLOSED = "the bus is closed"
+
+_GRACE: Final = 1.0
+"""Seconds that cancelled handlers get to clean up."""
+
+
+class SubscribeOptions(TypedDict, total=False):
+    """The options of `EventBus.subscribe`, which documents them."""
+
+    start: Start
+    capacity: int
+    when_full: WhenFull
+    where: Callable[[Event], object] | None
+    priority: int
+
+
+class EventBus(Publishing, Reading):
+    """A publish/subscribe bus over a durable, totally ordered event log.
+
+    It is an async context manager: entering opens the store, leaving closes all in the order of the flow. It is opened
+    once, and belongs to the event loop it was opened on.
+
+    Args:
+        store: where events are kept; None: a `MemoryStore`.
+        inbox_capacity: events that may wait to be written; publishers wait for room.
+        inbox_bytes: what their payloads may take together.
+        recent_capacity: events kept in memory for readers that fall behind; never less than `inbox_capacity`.
+        max_payload: bytes an event's encoded data may have, and its metadata.
+        close_timeout: seconds that closing may take.
+        clock: the time, for tests.
+
+    Raises:
+        InvalidOptionError: an option out of its range.
+    """
+
+    def __init__(
+        self,
+        store: EventStore | None = None,
+        *,
+        inbox_capacity: int = 8192,
+        inbox_bytes: int = 64 * 2**20,
+        recent_capacity: int = 8192,
+        max_payload: int = 2**20,
+        close_timeout: float = 10.0,
+        clock: Clock | None = None,
+    ) -> None:
+        check_count("max_payload", max_payload)
+        check_count("inbox_bytes", inbox_bytes, max_payload)
+        self._store = MemoryStore() if store is None else store
+        self._clock = SystemClock() if clock is None else clock
+        self._encoder = Encoder(max_payload, self._clock.now)
+        self._inbox = Inbox(check_count("inbox_capacity", inbox_capacity), inbox_bytes)
+        self._recent_capacity = max(check_count("recent_capacity", recent_capacity), inbox_capacity)
+        self._close_timeout = check_seconds("close_timeout", close_timeout)
+        self._order = itertools.count()
+        self._subscriptions: dict[Subscription, Handler | None] = {}
+        self._handling: dict[asyncio.Task[None], Subscription] = {}
+        self._loop = None
+        self._unpublishable = BusClosedError(_NOT_OPEN)
+        self._history = None
+        self._fanout: Fanout | None = None
+        self._writer: Writer | None = None
+        self._feeding: asyncio.Task[None] | None = None
+        self._closing: asyncio.Task[None] | None = None
+        self._failure: AsyncBusError | None = None
+
+    # ---------------------------------------------------------------------------------------------------- lifetime
+
+    async def __aenter__(self) -> Self:
+        """Open the store, and start the handlers registered so far.
+
+        Raises:
+            BusClosedError: it was opened before; make a new bus.
+            StoreError: the store cannot be opened.
+        """
+        if self._feeding is not None or self._closing is not None:
+            raise BusClosedError("a bus is opened once; make a new one with the same store")
+        self._inbox.start()
+        bounds = await self._store.open()
+        self._history = History(self._store, bounds, self._recent_capacity)
+        self._fanout = Fanout(self._history)
+        if self._store.features.read_only:
+            self._unpublishable = StoreReadOnlyError("this bus was opened with read_only=True; it cannot publish")
+            feed = Tail(self._store, self._history, on_committed=self._fanout.dispatch).run()
+        else:
+            self._unpublishable = None
+            self._loop = self._inbox.loop
+            feed = self._make_writer(bounds).run()
+        self._feeding = asyncio.create_task(self._feed(feed), name="asyncbus writer")
+        for subscription, handler in tuple(self._subscriptions.items()):
+            self._attach_registered(subscription, handler)
+        return self
+
+    def _make_writer(self, bounds: Bounds) -> Writer:
+        self._writer = Writer(
+            self._store,
+            self._inbox,
+            self._clock,
+            recorded_at=bounds.recorded_at,
+            on_committed=self._fanout.dispatch,
+            until_readers_allow=self._until_readers_allow,
+        )
+        return self._writer
+
+    async def _feed(self, feed: Coroutine[Any, Any, None]) -> None:
+        """Run the source of the fan-out; where it fails, nobody may wait for it any more."""
+        try:
+            await feed
+        except BaseException as error:
+            reason = f"the bus has failed: {error!r}; close it and open a new one"
+            self._failure = error if isinstance(error, AsyncBusError) else StoreFailedError(reason)
+            self._loop = None
+            self._unpublishable = self._unpublishable or BusClosedError(reason)
+            self._inbox.abandon(reason)
+            for subscription in tuple(self._subscriptions):
+                subscription.end(self._failure)
+            if isinstance(error, asyncio.CancelledError):
+                raise
+            log.exception("%s", reason)
+
+    async def _until_readers_allow(self) -> None:
+        """The writer's gate: closed while a reader with `when_full="block"` has a full queue."""
+        while blockers := self._fanout.blockers:
+            self._inbox.bar([blocker.reader for blocker in blockers])
+            await self._fanout.change_of_blockers()
+        self._inbox.bar(())
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        with CancelScope(shield=True):
+            await self._close(deliver=kind is None)
+
+    async def close(self) -> None:
+        """Commit what the inbox holds, let live subscriptions finish their queues, and release the store.
+
+        It refuses publishers at once, and those that still wait for room get `BusClosedError`. Readers that are
+        catching up stop where they are. What takes longer than `close_timeout` is cancelled and logged. It may be
+        called twice, and from a handler, which it then does not wait for. Cancelling the caller does not stop it.
+        """
+        await self._close(deliver=True)
+
+    async def _close(self, *, deliver: bool) -> None:
+        if self._closing is None:
+            self._closing = asyncio.create_task(
+                self._close_in_order(asyncio.current_task(), deliver=deliver), name="asyncbus close"
+            )
+        await asyncio.shield(self._closing)
+
+    async def _close_in_order(self, closer: asyncio.Task[Any] | None, *, deliver: bool) -> None:
+        self._loop = None
+        self._unpublishable = BusClosedError(_CLOSED)
+        readers = tuple(self._subscriptions)
+        for reader in readers:
+            # Who has nobody to read it would keep the writer waiting, and then the close.
+            if not deliver or (reader in self._fanout.blockers and not reader.is_read_beside(closer)):
+                reader.end()
+        with move_on_after(self._close_timeout) as limit:
+            self._inbox.close(_CLOSED)
+            await self._stop_feeding()
+            for reader in readers:
+                reader.finish()
+            await asyncio.gather(*(reader.finished() for reader in readers if reader.is_read_beside(closer)))
+        if limit.cancelled_caught:
+            log.warning(
+                "closed after %s s without waiting for %s",
+                self._close_timeout,
+                ", ".join(f"{reader.name} ({reader.unfinished} events)" for reader in readers if reader.unfinished)
+                or "the store",
+            )
+        await self._cancel(closer)
+        self._history = None
+        await self._store.close()
+
+    async def _stop_feeding(self) -> None:
+        if self._feeding is not None:
+            if self._store.features.read_only:
+                self._feeding.cancel()
+            await asyncio.wait([self._feeding])
+
+    async def _cancel(self, closer: asyncio.Task[Any] | None) -> None:
+        """End what did not end by itself; a handler that swallows its cancellation is left behind, by name."""
+        for subscription in tuple(self._subscriptions):
+            subscription.end()
+        tasks = [task for task in (*self._handling, self._feeding) if task not in {None, closer} and not task.done()]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            _, stubborn = await asyncio.wait(tasks, timeout=_GRACE)
+            for task in stubborn:
+                log.error("%s goes on in spite of its cancellation", task.get_name())
+
+    # ------------------------------------------------------------------------------------------------- subscribing
+
+    def subscribe(
+        self,
+        pattern: object,
+        handler: Handler | None = None,
+        *,
+        start: Start = "latest",
+        capacity: int = 1024,
+        when_full: WhenFull = "catch_up",
+        where: Callable[[Event], object] | None = None,
+        priority: int = 0,
+    ) -> Subscription:
+        """Receive events, from the call on: an event accepted afterwards is seen.
+
+        Before the bus is opened this registers a subscription that begins when it opens.
+
+        Args:
+            pattern: an event type, a prefix that ends in `*`, or several of them.
+            handler: called with each event, one at a time, by a task of its own; what it raises is logged and counted.
+                `async def`, or a plain function, which runs on the loop's thread. None: iterate the subscription.
+            start: "latest": after the last committed event; "earliest": with the first that is retained; a sequence:
+                with that one; an aware datetime: with the first recorded at or after it.
+            capacity: events its queue holds while it is live.
+            when_full: what happens when a live reader's queue is full. "catch_up": it reads what did not fit from the
+                log, later; nothing is lost and nobody waits. "block": the writer takes no next batch until there is
+                room, so the queue holds at most its capacity and one batch. "drop_oldest": counted and logged.
+                "fail": `SubscriptionOverflowError` ends it, after what the queue holds.
+            where: a predicate on the event, asked when it is delivered.
+            priority: higher ones are offered events, and woken, before others; otherwise in the order of subscribing.
+
+        Returns:
+            The subscription.
+
+        Raises:
+            InvalidPatternError, InvalidHandlerError, InvalidOptionError: a wrong argument.
+            StartBeyondHeadError, EventsLostError: `start` is not in this log.
+            BusClosedError, WrongEventLoopError: the bus is closed, or another thread's.
+        """
+        if self._closing is not None:
+            raise BusClosedError(_CLOSED)
+        if handler is not None:
+            check_handler(handler)
+        if where is not None:
+            check_handler(where)
+        check_start(start)
+        check_when_full(when_full)
+        if not isinstance(priority, int):
+            raise InvalidOptionError("priority", "an integer", priority)
+        wanted = Pattern.parse(pattern)
+        subscription = Subscription(
+            wanted,
+            name=str(wanted) if handler is None else handler_name(handler),
+            start=start,
+            capacity=check_count("capacity", capacity),
+            when_full=when_full,
+            where=where,
+            rank=(-priority, next(self._order)),
+            handled=handler is not None,
+            on_end=self._forget,
+        )
+        if self._history is not None:
+            self._attach(subscription, handler)
+        self._subscriptions[subscription] = handler
+        return subscription
+
+    def on(self, pattern: object, **options: Unpack[SubscribeOptions]) -> Callable[[H], H]:
+        """Subscribe the decorated function as a handler; it stays the function it is.
+
+        Args:
+            pattern: as for `subscribe`.
+            options: as for `subscribe`.
+
+        Raises:
+            What `subscribe` raises.
+        """
+
+        def register(handler: H) -> H:
+            self.subscribe(pattern, handler, **options)
+            return handler
+
+        return register
+
+    def wait_for(
+        self,
+        pattern: object,
+        where: Callable[[Event], object] | None = None,
+        *,
+        timeout: float | None = None,
+        start: Start = "latest",
+    ) -> Awaitable[Event]:
+        """The first event that fits; it is looked for from the call on, not from the first await.
+
+        Args:
+            pattern: which events.
+            where: a predicate on the event.
+            timeout: seconds to wait at most, from the await on; None: no limit.
+            start: where to begin to look, as for `subscribe`.
+
+        Returns:
+            An awaitable that gives the event. It raises TimeoutError, or BusClosedError when the bus closes before.
+
+        Raises:
+            What `subscribe` raises, at the call.
+        """
+        if timeout is not None:
+            check_seconds("timeout", timeout)
+        return _first(self.subscribe(pattern, where=where, start=start), timeout)
+
+    def _attach(self, subscription: Subscription, handler: Handler | None) -> None:
+        if threading.get_ident() != self._inbox.thread:
+            raise WrongEventLoopError("this bus was opened on another thread; subscribe there")
+        if subscription.blocks:
+            if self._store.features.read_only:
+                raise InvalidOptionError(
+                    "when_full", 'not "block" on a read-only bus: it cannot hold the writer back', "block"
+                )
+            self._inbox.watch_tasks = True
+        subscription.attach(self._fanout)
+        if handler is not None:
+            task = self._inbox.loop.create_task(
+                run(handler, subscription, self._clock), name=f"asyncbus handler {subscription.name}"
+            )
+            subscription.reader = task
+            self._handling[task] = subscription
+            task.add_done_callback(self._handling.pop)
+
+    def _attach_registered(self, subscription: Subscription, handler: Handler | None) -> None:
+        """What was registered before the bus opened has no caller any more that an error could reach."""
+        try:
+            self._attach(subscription, handler)
+        except AsyncBusError as error:
+            log.error("subscription %s cannot start: %s", subscription.name, error)  # noqa: TRY400  # it says it all
+            subscription.end(error)
+
+    def _forget(self, subscription: Subscription) -> None:
+        self._subscriptions.pop(subscription, None)
+
+    # ----------------------------------------------------------------------------------------------- administering
+
+    async def drain(self, timeout: float | None = None) -> None:
+        """Wait until all that was accepted is stored, and all that is stored is handled.
+
+        It waits for handlers, also those that are catching up; iterating subscriptions read at their own pace. Called
+        by a handler, it does not wait for that one.
+
+        Args:
+            timeout: seconds to wait at most; None: no limit.
+
+        Raises:
+            DrainTimeoutError: it names the handlers that had not finished.
+            And what `flush` raises.
+        """
+        if timeout is not None:
+            check_seconds("timeout", timeout)
+        caller = asyncio.current_task()
+        handled = [subscription for task, subscription in self._handling.items() if task is not caller]
+        try:
+            async with asyncio.timeout(timeout):
+                await self.flush()
+                head = self._readable().head
+                await asyncio.gather(*(subscription.passed(head) for subscription in handled))
+        except TimeoutError:
+            raise DrainTimeoutError(
+                {subscription.name: subscription.backlog for subscription in handled if subscription.open}
+            ) from None
+
+    async def clear(self) -> None:
+        """Remove all events, after all that was accepted before the call is stored.
+
+        Sequences go on where they were. Subscriptions that had read everything go on at the next event; a reader that
+        was owed some of what is removed gets `EventsLostError`.
+
+        Raises:
+            BusClosedError, WrongEventLoopError, StoreReadOnlyError, StoreError
+        """
+        if self._loop is not asyncio.get_running_loop():
+            self._refuse()
+        await self._inbox.command(self._clear)
+
+    async def _clear(self) -> None:
+        await self._store.clear()
+        if self._history is not None:
+            self._history.clear(self._history.head)
+
+    def statistics(self) -> BusStatistics:
+        """What the bus and its subscriptions have done so far; zeros before it is opened."""
+        inbox, writer = self._inbox, self._writer
+        ranked = sorted(self._subscriptions, key=lambda subscription: subscription.rank)
+        return BusStatistics(
+            published=inbox.taken + inbox.depth,
+            stored=writer.stored if writer else 0,
+            duplicates=writer.duplicates if writer else 0,
+            failed=writer.failed if writer else 0,
+            failed_unawaited=writer.failed_unawaited if writer else 0,
+            withdrawn=inbox.withdrawn,
+            batches=writer.batches if writer else 0,
+            inbox_depth=inbox.depth,
+            inbox_bytes=inbox.size,
+            inbox_high_water=max(inbox.high_water, inbox.depth),
+            waiting_publishers=inbox.waiting,
+            commit_time=writer.commit_time if writer else 0.0,
+            last_commit_time=writer.last_commit_time if writer else 0.0,
+            slowest_commit_time=writer.slowest_commit_time if writer else 0.0,
+            head=self._history.head if self._history else 0,
+            blocked_by=tuple(blocker.name for blocker in self._fanout.blockers) if self._fanout else (),
+            subscriptions=tuple(subscription.statistics() for subscription in ranked),
+        )
+
+    def health(self) -> Health:
+        """Whether it can store and deliver, and if not, why."""
+        if self._failure is not None:
+            return Health(status="failed", reason=self._failure)
+        if self._history is None or self._closing is not None:
+            return Health(status="closed")
+        error = self._writer.error if self._writer else None
+        if error is None:
+            return Health(status="ok")
+        return Health(status="failed" if isinstance(error, StoreFailedError) else "degraded", reason=error)
+
+    def __repr__(self) -> str:
+        state = self.health().status
+        head = self._history.head if self._history else 0
+        return f"<EventBus {state} head={head} subscriptions={len(self._subscriptions)}>"
+
+
+async def _first(subscription: Subscription, timeout: float | None) -> Event:
+    async with subscription, asyncio.timeout(timeout):
+        async for event in subscription:
+            return event
+    raise BusClosedError("the bus was closed before the event came")
+
+

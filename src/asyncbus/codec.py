@@ -1,0 +1,139 @@
+"""Payloads to text and back, and the checksum that goes with every event.
+
+JSON by msgspec: text that `sqlite3`, datasette and pandas can read. Top-level `bytes` stay bytes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
+from zlib import crc32
+
+import msgspec
+
+from asyncbus.errors import PayloadError
+from asyncbus.events import Record
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder().decode
+
+_BINARY: Final = 0x5A5A_5A5A
+"""Mixed into the checksum of a payload of bytes, so that text and bytes of the same content differ."""
+
+
+def encode(data: Any) -> bytes:
+    """The JSON of `data`.
+
+    Raises:
+        PayloadError: with the path of what msgspec refuses, or of a NaN or an infinity.
+    """
+    try:
+        encoded = _encode(data)
+    except RecursionError:
+        raise PayloadError("$", "nested too deeply, or containing itself") from None
+    except Exception as error:  # msgspec runs the properties and iterators of the user's own classes
+        path, reason = _offender(data, "$", error)
+        raise PayloadError(path, reason) from error
+    # msgspec writes NaN and infinity as null, so only a payload that has a null can hide one.
+    if b"null" in encoded and data is not None:
+        _refuse_non_finite(data)
+    return encoded
+
+
+def decode(data: str | bytes) -> Any:
+    """What was encoded: JSON text gives its value, bytes are themselves.
+
+    Raises:
+        PayloadError: it is not JSON, or nested deeper than the stack allows here.
+    """
+    if data.__class__ is bytes:
+        return data
+    try:
+        return _decode(data)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise PayloadError("$", f"cannot be decoded: {error}") from error
+
+
+def _offender(data: Any, path: str, error: Exception) -> tuple[str, str]:
+    """Descend to the innermost part that cannot be encoded on its own."""
+    for step, part in _parts(data):
+        try:
+            _encode(part)
+        except RecursionError:
+            break
+        except Exception as inner:
+            return _offender(part, path + step, inner)
+    return path, f"{type(data).__name__}: {error}"
+
+
+def _parts(data: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(data, Mapping):
+        for key, value in data.items():
+            yield f".{key}", value
+    elif isinstance(data, list | tuple | set | frozenset):
+        for index, value in enumerate(data):
+            yield f"[{index}]", value
+    elif isinstance(data, msgspec.Struct):
+        for name in data.__struct_fields__:
+            yield f".{name}", getattr(data, name)
+    elif hasattr(data, "__dataclass_fields__") or hasattr(data, "__attrs_attrs__"):
+        for name in getattr(data, "__dataclass_fields__", None) or [field.name for field in data.__attrs_attrs__]:
+            yield f".{name}", getattr(data, name, None)
+
+
+def _refuse_non_finite(data: Any) -> None:
+    waiting = [("$", msgspec.to_builtins(data, str_keys=True))]
+    while waiting:
+        path, value = waiting.pop()
+        if isinstance(value, float) and not math.isfinite(value):
+            raise PayloadError(path, f"{value} has no place in JSON; publish None or a string")
+        waiting.extend((path + step, part) for step, part in _parts(value))
+
+
+def type_seed(type: str) -> int:
+    """Where the checksum of an event of this type starts."""
+    return crc32(type.encode())
+
+
+def checksum(seed: int, payload: bytes, time: int, *, binary: bool = False) -> int:
+    """CRC-32 of an event's content; `seed` is `type_seed(type)`, `time` in microseconds.
+
+    CRC-32 finds every single flipped bit, and every burst of up to 32. Type and time enter as its start value, which a
+    flipped bit in either of them changes as surely as one in the payload.
+    """
+    # crc32 takes the lower 32 bits of its start value.
+    return crc32(payload, seed ^ time ^ (time >> 32) ^ (_BINARY if binary else 0))
+
+
+def extend_checksum(checksum: int, id: str | None, key: str | None, metadata: str | None) -> int:
+    """The checksum of an event that also has an id, a key or metadata."""
+    return crc32(repr((id, key, metadata)).encode("utf-8", "surrogatepass"), checksum)
+
+
+def seal(recorded_at: int) -> int:
+    """What a store XORs into the checksums of a batch, together with each sequence, when it records them."""
+    return (recorded_at ^ (recorded_at >> 32)) & 0xFFFF_FFFF
+
+
+def first_damaged(records: Iterable[Record]) -> Record | None:
+    """The first of some records read back whose content does not have the checksum it was stored with.
+
+    The checksums must still be sealed with `recorded_at` and `sequence`.
+    """
+    seeds: dict[str, int] = {}
+    for record in records:
+        data, time = record.data, record.time
+        seed = seeds.get(record.type)
+        if seed is None:
+            seed = seeds[record.type] = type_seed(record.type)
+        # `checksum` written out, for this runs for every event of a replay (benchmarks/bench_replay.py).
+        if data.__class__ is str:
+            found = crc32(data.encode(), seed ^ time ^ (time >> 32))
+        else:
+            found = checksum(seed, data, time, binary=True)
+        if record.id is not None or record.key is not None or record.metadata is not None:
+            found = extend_checksum(found, record.id, record.key, record.metadata)
+        if found ^ seal(record.recorded_at) ^ record.sequence != record.checksum:
+            return record
+    return None

@@ -1,0 +1,318 @@
+"""Every exception asyncbus raises, in one tree.
+
+::
+
+    AsyncBusError
+    ├── InvalidTypeError, InvalidPatternError       a name outside the grammar           (ValueError)
+    ├── InvalidOptionError                          an argument out of its range         (ValueError)
+    ├── InvalidHandlerError                         a handler that cannot be called      (TypeError)
+    ├── PayloadError                                data that cannot be encoded          (ValueError)
+    │   └── PayloadTooLargeError
+    ├── BusClosedError                              not open yet, or not any more
+    ├── WrongEventLoopError                         a call from a thread or loop that is not the bus's
+    ├── WrongThreadError                            a blocking call on the loop's own thread
+    ├── InboxFullError, BatchTooLargeError          no room for what was published
+    ├── WouldDeadlockError                          waiting for oneself
+    ├── EventIdConflictError                        one id, two contents                 (not stored)
+    ├── PublishOutcomeUnknownError                  stored or not: publish again with the same id
+    ├── SubscriptionError
+    │   ├── StartBeyondHeadError                    a start nobody has published yet
+    │   ├── EventsLostError                         removed before this reader came
+    │   ├── SubscriptionOverflowError               when_full="fail"
+    │   └── SubscriptionBusyError                   two tasks iterate one subscription
+    ├── DrainTimeoutError                           handlers not finished in time        (TimeoutError)
+    └── StoreError
+        ├── StoreFullError                          not stored; heals by itself
+        ├── StoreFailedError                        reopen the store
+        ├── StoreLockedError                        another process writes this file
+        ├── StoreReadOnlyError
+        ├── StoreCorruptError                       a bad checksum, a damaged file
+        ├── StoreTruncatedError                     acknowledged events are missing at the end
+        ├── StoreNotFoundError                      no such file or folder
+        ├── StoreIsDirectoryError
+        ├── NotAnEventStoreError                    somebody else's file
+        ├── SchemaTooNewError                       written by a newer asyncbus
+        └── SequenceExhaustedError
+
+A publish that raises any of these, except `PublishOutcomeUnknownError`, was not stored.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Self, TypeVar
+
+_Error = TypeVar("_Error", bound="AsyncBusError")
+
+
+class AsyncBusError(Exception):
+    """The root of all errors of asyncbus; the facts are attributes of each."""
+
+    def __copy__(self) -> Self:
+        # One failed batch fails many publishers: each raises a copy, so that tracebacks do not pile up on one object.
+        twin = _rebuild(type(self), self.args, self.__dict__)
+        twin.__cause__ = self.__cause__
+        return twin
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.args, self.__dict__)
+
+
+def _rebuild(kind: type[_Error], args: tuple[Any, ...], facts: dict[str, Any]) -> _Error:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(facts)
+    return error
+
+
+class InvalidTypeError(AsyncBusError, ValueError):
+    """An event type is not dot-separated tokens of `A-Z a-z 0-9 _ -`, at most 255 characters."""
+
+    def __init__(self, found: object, reason: str) -> None:
+        self.found = found
+        self.reason = reason
+        super().__init__(f"invalid event type {_short(found)}: {reason}")
+
+
+class InvalidPatternError(AsyncBusError, ValueError):
+    """A pattern is neither an exact event type nor a prefix that ends in `*`."""
+
+    def __init__(self, found: object, reason: str) -> None:
+        self.found = found
+        self.reason = reason
+        super().__init__(f"invalid pattern {_short(found)}: {reason}")
+
+
+class InvalidOptionError(AsyncBusError, ValueError):
+    """An argument is outside what it may be."""
+
+    def __init__(self, option: str, expected: str, found: object) -> None:
+        self.option = option
+        self.expected = expected
+        self.found = found
+        super().__init__(f"{option} must be {expected}, not {_short(found)}")
+
+
+class InvalidHandlerError(AsyncBusError, TypeError):
+    """A handler is not something that can be called with one event."""
+
+    def __init__(self, found: object) -> None:
+        self.found = found
+        super().__init__(f"a handler must be callable with one event, not {_short(found)}")
+
+
+class PayloadError(AsyncBusError, ValueError):
+    """The data of an event cannot be encoded, or what is stored cannot be decoded.
+
+    `path` leads to the offending part, `$` being the whole: `$.stages[2].ms`.
+    """
+
+    def __init__(self, path: str, reason: str) -> None:
+        self.path = path
+        self.reason = reason
+        super().__init__(f"payload at {path}: {reason}")
+
+
+class PayloadTooLargeError(PayloadError):
+    """The encoded data is larger than the bus's `max_payload`; both in bytes."""
+
+    def __init__(self, size: int, limit: int) -> None:
+        self.size = size
+        self.limit = limit
+        super().__init__("$", f"{size} bytes encoded, at most {limit} allowed; raise max_payload or publish a reference")
+
+
+class BusClosedError(AsyncBusError):
+    """The bus is not open: not entered yet, or closed."""
+
+
+class WrongEventLoopError(AsyncBusError):
+    """A call came from another thread or event loop than the one the bus was opened on."""
+
+
+class WrongThreadError(AsyncBusError):
+    """A call that blocks its thread came from the thread of the bus's own event loop."""
+
+
+class InboxFullError(AsyncBusError):
+    """`publish_nowait` found no room in the inbox."""
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        super().__init__(
+            f"the inbox holds its {capacity} events or its bytes and others wait in line;"
+            " await publish(…), which waits for room, or raise inbox_capacity"
+        )
+
+
+class BatchTooLargeError(AsyncBusError, ValueError):
+    """A `publish_many` would never fit the inbox; nothing was queued."""
+
+    def __init__(self, events: int, size: int, capacity: int, max_bytes: int) -> None:
+        self.events = events
+        self.size = size
+        self.capacity = capacity
+        self.max_bytes = max_bytes
+        super().__init__(
+            f"{events} events of {size} bytes do not fit an inbox of {capacity} events and {max_bytes} bytes;"
+            " publish them in parts or raise inbox_capacity or inbox_bytes"
+        )
+
+
+class WouldDeadlockError(AsyncBusError):
+    """A handler would have waited for a commit that waits for this handler (`when_full="block"`); not stored."""
+
+
+class EventIdConflictError(AsyncBusError):
+    """An id was published before with other content; the first one stays, this one was not stored.
+
+    `id` and `sequence` tell of the event that has the id (0: one of the same batch). `conflicts` is for stores: the
+    index of each record of a batch that conflicts, with its id and that sequence.
+    """
+
+    def __init__(self, conflicts: dict[int, tuple[str, int]]) -> None:
+        self.conflicts = conflicts
+        self.id, self.sequence = next(iter(conflicts.values()))
+        whose = f"event {self.sequence}" if self.sequence else "an event published just before"
+        super().__init__(f"id {self.id!r} belongs to {whose}, whose content differs; use a new id for a new event")
+
+
+class PublishOutcomeUnknownError(AsyncBusError):
+    """Nobody knows whether the event was stored; publishing again with the same `id` is safe."""
+
+    def __init__(self, id: str | None, reason: str) -> None:
+        self.id = id
+        advice = f"publish again with id={id!r}" if id is not None else "give events an id to be able to publish again"
+        super().__init__(f"{reason}: the event may or may not be stored; {advice}")
+
+
+class SubscriptionError(AsyncBusError):
+    """The root of what ends a subscription or keeps it from starting."""
+
+
+class StartBeyondHeadError(SubscriptionError, ValueError):
+    """`start` is above head + 1, the sequence of the next event."""
+
+    def __init__(self, start: int, head: int) -> None:
+        self.start = start
+        self.head = head
+        super().__init__(f"start={start} lies beyond the next sequence, {head + 1}; is this the right store?")
+
+
+class EventsLostError(SubscriptionError):
+    """Events that this reader was owed, `first` to `last`, were removed before it read them."""
+
+    def __init__(self, first: int, last: int) -> None:
+        self.first = first
+        self.last = last
+        super().__init__(f"events {first} to {last} were removed; start='earliest' or start={last + 1} goes on after them")
+
+
+class SubscriptionOverflowError(SubscriptionError):
+    """A live reader with `when_full="fail"` fell more than its capacity behind."""
+
+    def __init__(self, capacity: int, position: int) -> None:
+        self.capacity = capacity
+        self.position = position
+        super().__init__(f"the queue of {capacity} events is full; all up to sequence {position} were delivered")
+
+
+class SubscriptionBusyError(SubscriptionError):
+    """A second task waits on a subscription that another one iterates already."""
+
+
+class DrainTimeoutError(AsyncBusError, TimeoutError):
+    """Handlers had not finished when the time was over; `unfinished` maps each to its backlog."""
+
+    def __init__(self, unfinished: dict[str, int]) -> None:
+        self.unfinished = unfinished
+        names = ", ".join(f"{name} ({backlog} behind)" for name, backlog in unfinished.items())
+        super().__init__(f"not finished in time: {names}")
+
+
+class StoreError(AsyncBusError):
+    """The root of what a store raises."""
+
+
+class StoreFullError(StoreError):
+    """No space is left; nothing of the batch was stored, reads go on, and the next publish tries again."""
+
+
+class StoreFailedError(StoreError):
+    """The store cannot be trusted or reached any more: close the bus and open it again.
+
+    `outcome_unknown` is true for the error of the very commit that failed: what it held may be stored.
+    """
+
+    def __init__(self, reason: str, *, outcome_unknown: bool = False) -> None:
+        self.reason = reason
+        self.outcome_unknown = outcome_unknown
+        super().__init__(reason)
+
+
+class StoreLockedError(StoreError):
+    """Another process (or another bus) writes this file; `pid` is the holder's process id, where it is known."""
+
+    def __init__(self, path: str, pid: int | None) -> None:
+        self.path = path
+        self.pid = pid
+        super().__init__(
+            f"{path} is being written by {f'process {pid}' if pid else 'another process'};"
+            " one process writes, any number read: open it with read_only=True, or end the other"
+        )
+
+
+class StoreReadOnlyError(StoreError):
+    """The store cannot be written: opened read-only, or on a read-only file system or without the rights."""
+
+
+class StoreCorruptError(StoreError):
+    """What the store holds is damaged; `sequence` is the first bad event, None where the damage has no event."""
+
+    def __init__(self, reason: str, sequence: int | None = None) -> None:
+        self.reason = reason
+        self.sequence = sequence
+        super().__init__(f"event {sequence} is corrupt: {reason}" if sequence is not None else reason)
+
+
+class StoreTruncatedError(StoreError):
+    """Acknowledged events are missing at the end: the watermark says `expected`, the log ends at `found`."""
+
+    def __init__(self, path: str, expected: int, found: int, watermark: str) -> None:
+        self.path = path
+        self.expected = expected
+        self.found = found
+        self.watermark = watermark
+        super().__init__(
+            f"{path} ends at event {found}, but event {expected} was acknowledged: its -wal file was lost, or an older"
+            f" copy was put in its place; restore it, or delete {watermark} to accept the loss"
+        )
+
+
+class StoreNotFoundError(StoreError, FileNotFoundError):
+    """The file to read, or the folder to write in, does not exist."""
+
+
+class StoreIsDirectoryError(StoreError, IsADirectoryError):
+    """The path of the store is a directory."""
+
+
+class NotAnEventStoreError(StoreError):
+    """The file exists and is not an asyncbus log; it was left untouched."""
+
+
+class SchemaTooNewError(StoreError):
+    """The file was written by a newer asyncbus; it was left untouched."""
+
+    def __init__(self, path: str, found: int, supported: int) -> None:
+        self.path = path
+        self.found = found
+        self.supported = supported
+        super().__init__(f"{path} has schema version {found}, this asyncbus reads up to {supported}; upgrade asyncbus")
+
+
+class SequenceExhaustedError(StoreError):
+    """The log has used the last sequence that fits 63 bits."""
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

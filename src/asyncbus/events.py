@@ -1,0 +1,213 @@
+"""The event, before and after it is recorded, and the grammar of event types."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from msgspec import Struct
+
+from asyncbus.errors import InvalidOptionError, InvalidTypeError
+
+MAX_TYPE_LENGTH: Final = 255
+"""Characters an event type, an id and a key may have."""
+
+_TYPE = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*", re.ASCII)
+_TOKEN = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_UNREAD: Final = object()
+
+
+class Record(Struct, array_like=True, gc=False):
+    """An event as stores and the pipe handle it: encoded, checksummed, times in microseconds since 1970 UTC.
+
+    `sequence` and `recorded_at` are 0 (nothing yet) until the record is stored. The order of the fields is the order
+    of the columns in which stores hand records over. `gc=False`: a record holds nothing that could form a cycle, and a
+    hundred thousand of them should not make the collector slow.
+    """
+
+    sequence: int
+    recorded_at: int
+    time: int
+    type: str
+    # str: JSON text; bytes: published as bytes. msgspec cannot decode a union of the two, hence Any.
+    data: Any
+    checksum: int
+    id: str | None = None
+    key: str | None = None
+    metadata: str | None = None
+
+
+class Event(Struct, gc=False, eq=False):
+    """One recorded event, immutable, as subscribers, replays and queries hand it out.
+
+    Each receiver gets an `Event` of its own; `data` is decoded when it is first read, so what one handler does to it
+    no other handler sees. Two events are equal when all their public attributes are.
+    """
+
+    _record: Record
+    _decode: Callable[[str | bytes], Any]
+    _data: Any = _UNREAD
+
+    @property
+    def sequence(self) -> int:
+        """Its place in the one order of the log; from 1 on, ascending, never used twice."""
+        return self._record.sequence
+
+    @property
+    def type(self) -> str:
+        """The event type, dot-separated: `page_table.page_fault`."""
+        return self._record.type
+
+    @property
+    def data(self) -> Any:
+        """The payload in JSON's types, or `bytes` if it was published as bytes.
+
+        Raises:
+            PayloadError: it cannot be decoded (nested deeper than the interpreter's stack allows here).
+        """
+        data = self._data
+        if data is _UNREAD:
+            data = self._data = self._decode(self._record.data)
+        return data
+
+    @property
+    def time(self) -> datetime:
+        """When it occurred, in UTC: what the publisher said, else when `publish` was called."""
+        return from_microseconds(self._record.time)
+
+    @property
+    def recorded_at(self) -> datetime:
+        """When the writer recorded it, in UTC; never decreasing from one sequence to the next."""
+        return from_microseconds(self._record.recorded_at)
+
+    @property
+    def id(self) -> str | None:
+        """What the publisher gave to be able to publish it again safely, or None."""
+        return self._record.id
+
+    @property
+    def key(self) -> str | None:
+        """What orders and groups events (a VM, a vCPU, an order), or None."""
+        return self._record.key
+
+    @property
+    def metadata(self) -> dict[str, Any] | None:
+        """What the publisher said about the event beside its data, or None; decoded at each read."""
+        text = self._record.metadata
+        return None if text is None else self._decode(text)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Event):
+            return NotImplemented
+        return _identity(self._record) == _identity(other._record)
+
+    def __hash__(self) -> int:
+        return hash((self._record.sequence, self._record.type))
+
+    def __repr__(self) -> str:
+        extra = "".join(
+            f", {name}={value!r}"
+            for name, value in (("id", self.id), ("key", self.key), ("metadata", self.metadata))
+            if value is not None
+        )
+        return f"Event({self.sequence}, {self.type!r}, {self.data!r}, time={self.time.isoformat()}{extra})"
+
+
+def _identity(record: Record) -> tuple[object, ...]:
+    return (
+        record.sequence,
+        record.recorded_at,
+        record.time,
+        record.type,
+        record.data,
+        record.id,
+        record.key,
+        record.metadata,
+    )
+
+
+class NewEvent(Struct, frozen=True):
+    """One event proposed to `publish_many`, not recorded yet.
+
+    Args:
+        type: the event type.
+        data: anything msgspec encodes, or bytes.
+        id: what makes publishing it again safe; at most 255 characters.
+        key: what orders and groups it; at most 255 characters.
+        metadata: a mapping with string keys, kept beside the data.
+        time: when it occurred, aware; None: when it is published.
+    """
+
+    type: str
+    data: Any = None
+    id: str | None = None
+    key: str | None = None
+    metadata: Mapping[str, Any] | None = None
+    time: datetime | None = None
+
+
+class Receipt(Struct, frozen=True):
+    """What a publisher gets for an event that is stored.
+
+    `sequence` is its place in the log; `duplicate` is true when the id was stored before, and `sequence` is then the
+    first one's.
+    """
+
+    sequence: int
+    duplicate: bool = False
+
+
+def check_type(type: object) -> str:
+    """Return `type` as a plain string if it is an event type.
+
+    Raises:
+        InvalidTypeError: it is not, and why.
+    """
+    if not isinstance(type, str):
+        raise InvalidTypeError(type, f"expected a string, found {type.__class__.__name__}")
+    if len(type) > MAX_TYPE_LENGTH:
+        raise InvalidTypeError(type, f"{len(type)} characters, at most {MAX_TYPE_LENGTH} allowed")
+    if _TYPE.fullmatch(type) is None:
+        raise InvalidTypeError(type, offending_token(type))
+    return str.__str__(type)
+
+
+def offending_token(text: str) -> str:
+    """Say which dot-separated token of `text` breaks the grammar of event types."""
+    for place, token in enumerate(text.split("."), 1):
+        if not token:
+            return f"token {place} is empty"
+        if _TOKEN.fullmatch(token) is None:
+            return f"token {place}, {token!r}, has a character outside A-Z a-z 0-9 _ -"
+    return "it is not a sequence of dot-separated tokens"
+
+
+def check_name(option: str, value: object) -> str:
+    """Return `value` as a plain string if it may be an id or a key.
+
+    Raises:
+        InvalidOptionError: it is no string, empty, too long, or not printable.
+    """
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_TYPE_LENGTH or not value.isprintable():
+        raise InvalidOptionError(option, f"a printable string of 1 to {MAX_TYPE_LENGTH} characters", value)
+    return str.__str__(value)
+
+
+def to_microseconds(option: str, moment: object) -> int:
+    """Microseconds since 1970 UTC of an aware datetime.
+
+    Raises:
+        InvalidOptionError: it is no datetime, or a naive one.
+    """
+    if not isinstance(moment, datetime) or moment.utcoffset() is None:
+        raise InvalidOptionError(option, "an aware datetime (datetime.now(UTC), say)", moment)
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def from_microseconds(microseconds: int) -> datetime:
+    """The aware UTC datetime of microseconds since 1970."""
+    return _EPOCH + timedelta(microseconds=microseconds)

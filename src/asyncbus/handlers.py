@@ -1,0 +1,80 @@
+"""Runs a handler over a subscription: one event at a time, whatever it raises."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeAlias
+
+from asyncbus.clock import Clock
+from asyncbus.errors import AsyncBusError
+from asyncbus.events import Event
+from asyncbus.subscription import Subscription
+
+log = logging.getLogger("asyncbus")
+
+Handler: TypeAlias = Callable[[Event], Awaitable[Any] | Any]
+"""Called with each event: an `async def`, or a plain function, which then runs on the loop's own thread."""
+
+SLICE: Final = 0.005
+"""Seconds after which a handler that never waits gives the loop's other tasks a turn."""
+
+_LOOK_EVERY: Final = 64
+
+
+def handler_name(handler: Handler) -> str:
+    """What statistics and logs call it."""
+    if isinstance(handler, functools.partial):
+        return handler_name(handler.func)
+    name = getattr(handler, "__qualname__", None) or type(handler).__qualname__
+    return f"{getattr(handler, '__module__', None) or type(handler).__module__}.{name}"
+
+
+async def run(handler: Handler, subscription: Subscription, clock: Clock) -> None:
+    """Handle the events of `subscription` until it ends.
+
+    What the handler (or `where`) raises is logged with the event's sequence and type and counted; the next event goes
+    on. Cancelling ends it.
+    """
+    try:
+        while await subscription.ready():
+            await _handle_what_is_there(handler, subscription, clock)
+    except AsyncBusError as error:
+        log.error("subscription %s has ended: %s", subscription.name, error)  # noqa: TRY400  # the error says it all
+    finally:
+        subscription.end()
+        subscription.tell_passed()
+
+
+async def _handle_what_is_there(handler: Handler, subscription: Subscription, clock: Clock) -> None:
+    """Handle events until none is at hand, or the slice of time is over."""
+    awaited = inspect.iscoroutinefunction(handler)
+    began = clock.monotonic()
+    count = 0
+    while True:
+        try:
+            event = subscription.next_nowait()
+            if event is None:
+                break
+            outcome = handler(event)
+            if awaited or inspect.isawaitable(outcome):
+                await outcome
+        except Exception:  # noqa: BLE001  # the handler is somebody else's code, and harms nobody else
+            _report(subscription)
+        count += 1
+        if not count % _LOOK_EVERY and clock.monotonic() - began > SLICE:
+            break
+    subscription.handler_time += clock.monotonic() - began
+    subscription.tell_passed()
+    if event is not None:
+        await asyncio.sleep(0)
+
+
+def _report(subscription: Subscription) -> None:
+    subscription.errors += 1
+    record = subscription.current
+    if record is not None:
+        log.exception("handler %s failed at event %d (%s)", subscription.name, record.sequence, record.type)

@@ -1,0 +1,142 @@
+"""The log as readers see it: the last committed batches from memory, what is older from the store."""
+
+from __future__ import annotations
+
+import asyncio
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Sequence
+from typing import Final
+
+from asyncbus.errors import EventsLostError, StartBeyondHeadError
+from asyncbus.events import Record
+from asyncbus.filters import EventFilter
+from asyncbus.options import Start
+from asyncbus.patterns import Pattern
+from asyncbus.store.base import Appended, Bounds, EventStore, Page
+
+_JOIN: Final = 512
+
+
+class History:
+    """Reads pages, and knows the head: the last event that subscribers may see.
+
+    The recent events are shared by all readers and bounded: without them, every full queue would throw its reader back
+    to the disk.
+
+    Args:
+        store: open.
+        bounds: what it held when it was opened.
+        recent_capacity: events kept in memory.
+    """
+
+    def __init__(self, store: EventStore, bounds: Bounds, recent_capacity: int) -> None:
+        self._store = store
+        self._capacity = recent_capacity
+        self._batches: deque[list[Record]] = deque()
+        self._size = 0
+        # Everything above `_after` and up to `head` is in memory.
+        self._after = bounds.head
+        self.head = bounds.head
+        self.floor = bounds.floor
+
+    def add(self, records: Sequence[Record], floor: int) -> None:
+        """Move the head over a committed batch."""
+        # Small batches are put together, so that a reader has few to look through.
+        if self._batches and len(self._batches[-1]) + len(records) <= _JOIN:
+            self._batches[-1].extend(records)
+        else:
+            self._batches.append(list(records))
+        self._size += len(records)
+        self.head = records[-1].sequence
+        self.floor = max(self.floor, floor)
+        while self._size - len(self._batches[0]) >= self._capacity:
+            oldest = self._batches.popleft()
+            self._size -= len(oldest)
+            self._after = oldest[-1].sequence
+
+    # ----------------------------------------------------------------------------------------------- where to begin
+
+    def before(self, start: Start) -> int | None:
+        """The sequence after which `start` begins; None: a moment, which `before_moment` has to look for.
+
+        Raises:
+            StartBeyondHeadError, EventsLostError: it is not in this log, or not any more.
+        """
+        match start:
+            case "latest":
+                return self.head
+            case "earliest":
+                return self.floor
+            case int():
+                if start > self.head + 1:
+                    raise StartBeyondHeadError(start, self.head)
+                if start <= self.floor:
+                    raise EventsLostError(start, self.floor)
+                return start - 1
+        return None
+
+    async def before_moment(self, microseconds: int) -> int:
+        """The sequence before the first one recorded at or after a moment; the head where there is none yet."""
+        head = self.head
+        found = await self._store.query(EventFilter(start_recorded=microseconds, limit=1))
+        return min(found[0].sequence - 1, head) if found else head
+
+    # -------------------------------------------------------------------------------------------------------- pages
+
+    def has(self, after: int) -> bool:
+        """Whether all events above `after` are in memory."""
+        return after >= self._after
+
+    async def page(self, after: int, pattern: Pattern, limit: int) -> Page:
+        """The next matching events above `after` and up to the head, from memory or from the store.
+
+        It gives others a turn, and what it returns is the past by then: compare `up_to` with the head.
+
+        Raises:
+            EventsLostError: some of what came after `after` was removed.
+            StoreCorruptError, StoreFailedError: the store cannot read it.
+        """
+        if self.has(after):
+            await asyncio.sleep(0)
+        page = self._recent_page(after, pattern, limit) if self.has(after) else await self._read(after, pattern, limit)
+        if page.floor > after:
+            raise EventsLostError(after + 1, page.floor)
+        return page
+
+    def _recent_page(self, after: int, pattern: Pattern, limit: int) -> Page:
+        found: list[Record] = []
+        for batch in self._batches:
+            if batch[-1].sequence <= after:
+                continue
+            begin = bisect_right(batch, after, key=_sequence) if batch[0].sequence <= after else 0
+            rest = batch[begin:] if begin else batch
+            found += rest if pattern.matches_all else [record for record in rest if pattern.matches(record.type)]
+            if len(found) >= limit:
+                del found[limit:]
+                return Page(found, found[-1].sequence, self._after)
+        return Page(found, max(after, self.head), self._after)
+
+    async def _read(self, after: int, pattern: Pattern, limit: int) -> Page:
+        head = self.head
+        page = await self._store.read(after, pattern, limit)
+        if page.up_to <= head:
+            return page
+        # The store may be ahead: what is committed but not passed on yet is not to be seen, by anybody.
+        records = [record for record in page.records if record.sequence <= head]
+        return Page(records, head, page.floor)
+
+    def clear(self, head: int) -> None:
+        """Forget all up to `head`, which was removed; the sequences go on."""
+        self._batches.clear()
+        self._size = 0
+        self._after = self.floor = self.head = head
+
+    def recent(self, pattern: Pattern) -> list[Record]:
+        """The matching ones of the events in memory, at most `recent_capacity` of the newest."""
+        newest = [record for batch in self._batches for record in batch][-self._capacity :]
+        return [record for record in newest if pattern.matches(record.type)]
+
+
+def _sequence(record: Record) -> int:
+    return record.sequence

@@ -1,0 +1,395 @@
+"""Where publishers and the writer meet: events in the order they were accepted, until the writer takes them.
+
+Everything that waits to be written is one `Batch`; the writer takes it whole and leaves an empty one, so a batch is
+whatever arrived while the last one was being committed. Publishers on the loop's thread and on others append to the
+same batch. The loop's thread needs no lock for that; other threads hold one among themselves and against `take`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from concurrent.futures import Future as ThreadFuture
+from copy import copy
+from typing import Any, TypeAlias
+
+from msgspec import Struct
+
+from asyncbus.errors import BatchTooLargeError, BusClosedError, StoreFailedError, WouldDeadlockError
+from asyncbus.events import Record
+
+AnyFuture: TypeAlias = "asyncio.Future[None] | ThreadFuture[None]"
+Task: TypeAlias = "asyncio.Task[Any] | None"
+
+
+class Submission(Record, array_like=True, gc=False):
+    """A record on its way through the inbox, and what became of it.
+
+    Attributes:
+        batch: the batch it is part of; one that has been withdrawn or refused belongs to a failed batch of its own.
+        duplicate: whether it repeated an event that was stored before.
+    """
+
+    batch: Batch = None  # type: ignore[assignment]  # set when the inbox accepts it
+    duplicate: bool = False
+
+
+class Waiter(Struct, frozen=True, eq=False):
+    """Somebody who waits for a batch to be settled, for the sake of so many of its events.
+
+    `task` is known where a reader may block the writer.
+    """
+
+    future: AnyFuture
+    events: int
+    task: Task = None
+
+
+class Batch:
+    """What one group commit stores: open until the writer takes it, settled when the commit succeeded or failed."""
+
+    __slots__ = ("commands", "error", "groups", "settled", "size", "submissions", "taken", "thread_size", "waiters")
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.submissions: list[Submission] = []
+        # What each `publish_many` gave: all of it is stored or none.
+        self.groups: list[Sequence[Submission]] = []
+        self.waiters: list[Waiter] = []
+        # What the writer does after the commit, in order.
+        self.commands: list[Callable[[], Awaitable[None]]] = []
+        # Payload sizes, counted apart for the loop's thread and the others: so neither needs a lock for the other.
+        self.size = 0
+        self.thread_size = 0
+        self.taken = self.settled = error is not None
+        self.error = error
+
+
+class _InLine(Struct, frozen=True, eq=False):
+    """A publisher that waits for room."""
+
+    submissions: Sequence[Submission]
+    size: int
+    future: AnyFuture
+    task: Task = None
+
+
+class Inbox:
+    """The bounded queue between publishers and the writer.
+
+    Args:
+        capacity: events that may wait.
+        max_bytes: what their payloads may take (characters of JSON, or bytes).
+    """
+
+    def __init__(self, capacity: int, max_bytes: int) -> None:
+        self.capacity = capacity
+        self.max_bytes = max_bytes
+        self.high_water = 0
+        self.taken = 0
+        self.withdrawn = 0
+        # Whether any reader can block the writer: only then is it worth knowing which task waits.
+        self.watch_tasks = False
+        self._open = Batch()
+        self._in_flight = Batch(BusClosedError("nothing was written yet"))
+        self._line: deque[_InLine] = deque()
+        self._lock = threading.Lock()
+        self._closed: BusClosedError | None = None
+        self._sleeper: asyncio.Future[None] | None = None
+        self._knocked = False
+        self._barred: Collection[Task] = ()
+
+    def start(self) -> None:
+        """Belong to the running loop and its thread from now on."""
+        self.loop = asyncio.get_running_loop()
+        self.thread = threading.get_ident()
+
+    @property
+    def depth(self) -> int:
+        """Events that wait to be taken."""
+        return len(self._open.submissions)
+
+    @property
+    def size(self) -> int:
+        """Their payloads."""
+        return self._open.size + self._open.thread_size
+
+    @property
+    def waiting(self) -> int:
+        """Publishers in line for room."""
+        return len(self._line)
+
+    # ------------------------------------------------------------------------------------- publishing, on the loop
+
+    def put(self, submission: Submission) -> bool:
+        """Accept one event, if there is room and nobody waits in line."""
+        # As `_fits` and `_accept` do, written out: this runs for every event (benchmarks/bench_publish.py).
+        batch = self._open
+        size = len(submission.data)
+        if (
+            self._line
+            or len(batch.submissions) >= self.capacity
+            or batch.size + batch.thread_size + size > self.max_bytes
+        ):
+            return False
+        submission.batch = batch
+        batch.submissions.append(submission)
+        batch.size += size
+        if self._sleeper is not None:
+            self._wake()
+        return True
+
+    def put_group(self, submissions: Sequence[Submission]) -> bool:
+        """Accept several events as one, if there is room for all of them and nobody waits in line.
+
+        Raises:
+            BatchTooLargeError: there never will be.
+        """
+        size = _size(submissions)
+        if len(submissions) > self.capacity or size > self.max_bytes:
+            raise BatchTooLargeError(len(submissions), size, self.capacity, self.max_bytes)
+        if self._line or not self._fits(len(submissions), size):
+            return False
+        self._accept(submissions)
+        self._open.size += size
+        self._wake()
+        return True
+
+    async def wait_in_line(self, submissions: Sequence[Submission]) -> None:
+        """Wait until there was room and the events are accepted; first come, first served.
+
+        Cancelled, it takes them back, unless the writer has taken them.
+
+        Raises:
+            BusClosedError: the bus closed before there was room.
+            WouldDeadlockError: the caller's own full queue keeps the writer from making room.
+        """
+        entry = _InLine(submissions, _size(submissions), self.loop.create_future(), self._waiting_task())
+        with self._lock:
+            self._line.append(entry)
+        try:
+            await entry.future  # type: ignore[misc]  # it is the loop's future
+        except BaseException:
+            if not self._leave_line(entry):
+                self.withdraw(submissions)
+            raise
+
+    async def settle(self, batch: Batch, events: int = 1) -> None:
+        """Wait until `batch` is settled, for the sake of so many of its events.
+
+        Raises:
+            WouldDeadlockError: the caller's own full queue keeps the writer from taking it.
+        """
+        waiter = Waiter(self.loop.create_future(), events, self._waiting_task())
+        batch.waiters.append(waiter)
+        await waiter.future  # type: ignore[misc]  # it is the loop's future
+
+    async def flush(self) -> None:
+        """Wait until all that is accepted is settled; raise what its commits raised."""
+        for batch in (self._in_flight, self._open):
+            if not batch.settled and (batch.taken or batch.submissions or batch.commands):
+                await self.settle(batch, events=0)
+                if batch.error is not None:
+                    raise copy(batch.error)
+
+    async def command(self, act: Callable[[], Awaitable[None]]) -> None:
+        """Have the writer do something after all that is accepted now was written, and wait for it.
+
+        Raises:
+            Whatever `act` raises.
+        """
+        done: asyncio.Future[None] = self.loop.create_future()
+
+        async def tell() -> None:
+            try:
+                await act()
+            except Exception as error:  # noqa: BLE001  # it belongs to whoever asked
+                done.set_exception(error)
+            else:
+                done.set_result(None)
+
+        self._open.commands.append(tell)
+        self._wake()
+        await asyncio.shield(done)
+
+    def withdraw(self, submissions: Sequence[Submission]) -> None:
+        """Take back what the writer has not taken."""
+        if not submissions[0].batch.taken:
+            self.withdrawn += len(submissions)
+            gone = Batch(BusClosedError("withdrawn by its publisher"))
+            for submission in submissions:
+                submission.batch = gone
+
+    def _waiting_task(self) -> Task:
+        if not self.watch_tasks:
+            return None
+        task = asyncio.current_task()
+        if task in self._barred:
+            raise WouldDeadlockError(_DEADLOCK)
+        return task
+
+    # ------------------------------------------------------------------------------ publishing, from other threads
+
+    def put_from_thread(self, submission: Submission, timeout: float | None) -> None:
+        """Accept one event, waiting on this thread for room.
+
+        Raises:
+            BusClosedError: the bus closed before there was room.
+            TimeoutError: there was none in time; the event was not accepted.
+        """
+        size = len(submission.data)
+        with self._lock:
+            if self._closed is not None:
+                raise self._closed
+            if not self._line and self._fits(1, size):
+                self._accept((submission,))
+                self._open.thread_size += size
+                self._knock()
+                return
+            entry = _InLine((submission,), size, ThreadFuture())
+            self._line.append(entry)
+        try:
+            entry.future.result(timeout)  # type: ignore[call-arg]  # it is a thread's future
+        except TimeoutError:
+            if self._leave_line(entry):
+                raise TimeoutError(f"no room in the inbox for {timeout} s; the event was not accepted") from None
+
+    def settle_from_thread(self, batch: Batch, timeout: float | None) -> None:
+        """Wait on this thread until `batch` is settled.
+
+        Raises:
+            TimeoutError: it was not in time.
+        """
+        future: ThreadFuture[None] = ThreadFuture()
+        with self._lock:
+            if batch.settled:
+                return
+            batch.waiters.append(Waiter(future, 1))
+        future.result(timeout)
+
+    def _knock(self) -> None:
+        # Once for each time the writer sleeps, however many events come: waking the loop costs more than an event.
+        if self._sleeper is not None and not self._knocked:
+            self._knocked = True
+            self.loop.call_soon_threadsafe(self._wake)
+
+    # -------------------------------------------------------------------------------------------------- the writer
+
+    async def take(self) -> Batch | None:
+        """Wait for something to write and take all of it, making room for those in line; None: closed and empty."""
+        while not (self._open.submissions or self._open.commands):
+            with self._lock:
+                if self._closed is not None:
+                    return None
+                if self._open.submissions:  # a thread was faster
+                    break
+                self._sleeper = self.loop.create_future()
+                self._knocked = False
+            await self._sleeper
+        with self._lock:
+            batch = self._in_flight = self._open
+            batch.taken = True
+            self._open = Batch()
+            self._admit()
+        self.high_water = max(self.high_water, len(batch.submissions))
+        self.taken += len(batch.submissions)
+        if self.withdrawn:
+            batch.submissions = [submission for submission in batch.submissions if submission.batch is batch]
+            batch.groups = [group for group in batch.groups if group[0].batch is batch]
+        return batch
+
+    def settled(self, batch: Batch) -> None:
+        """Tell those who wait for `batch` that its outcome is known."""
+        with self._lock:
+            batch.settled = True
+        for waiter in batch.waiters:
+            _resolve(waiter.future)
+        batch.waiters.clear()
+        # Records live on in memory and refer to their batch: it must not keep all others alive.
+        batch.submissions = []
+        batch.groups = []
+
+    def bar(self, tasks: Collection[Task]) -> None:
+        """Let `tasks` wait for nothing until further notice: the writer waits for them.
+
+        Those that wait already get `WouldDeadlockError`.
+        """
+        self._barred = tasks
+        for waiter in self._open.waiters:
+            if waiter.task in tasks:
+                _fail(waiter.future, WouldDeadlockError(_DEADLOCK))
+        for entry in tuple(self._line):
+            if entry.task in tasks:
+                _fail(entry.future, WouldDeadlockError(_DEADLOCK))
+
+    def close(self, reason: str) -> None:
+        """Accept nothing more; those in line get `BusClosedError(reason)`; what was accepted waits for the writer."""
+        with self._lock:
+            self._closed = BusClosedError(reason)
+            refused = tuple(self._line)
+            self._line.clear()
+        for entry in refused:
+            _fail(entry.future, BusClosedError(reason))
+        self._wake()
+
+    def abandon(self, reason: str) -> None:
+        """The writer is gone: of the batch it had taken nobody knows, what it had not taken is not stored."""
+        self.close(reason)
+        self._in_flight.error = self._in_flight.error or StoreFailedError(reason, outcome_unknown=True)
+        self._open.error = BusClosedError(reason)
+        for batch in (self._in_flight, self._open):
+            if not batch.settled:
+                batch.taken = True
+                self.settled(batch)
+
+    def _wake(self) -> None:
+        sleeper, self._sleeper = self._sleeper, None
+        if sleeper is not None and not sleeper.done():
+            sleeper.set_result(None)
+
+    def _fits(self, events: int, size: int) -> bool:
+        return len(self._open.submissions) + events <= self.capacity and self.size + size <= self.max_bytes
+
+    def _accept(self, submissions: Sequence[Submission]) -> None:
+        batch = self._open
+        for submission in submissions:
+            submission.batch = batch
+        batch.submissions.extend(submissions)
+        if len(submissions) > 1:
+            batch.groups.append(submissions)
+
+    def _admit(self) -> None:
+        while self._line and self._fits(len(self._line[0].submissions), self._line[0].size):
+            entry = self._line.popleft()
+            if not entry.future.done():
+                self._accept(entry.submissions)
+                self._open.thread_size += entry.size
+                _resolve(entry.future)
+
+    def _leave_line(self, entry: _InLine) -> bool:
+        """Whether `entry` was still in line, or never got further; it is not any more."""
+        with self._lock:
+            if entry in self._line:
+                self._line.remove(entry)
+        return entry.submissions[0].batch is None
+
+
+_DEADLOCK = (
+    'this handler\'s own subscription (when_full="block") is full, so the writer waits for it and it must not wait for'
+    ' the writer; publish with ack="accepted" or publish_nowait, or subscribe with when_full="catch_up"'
+)
+
+
+def _size(submissions: Sequence[Submission]) -> int:
+    return sum(len(submission.data) for submission in submissions)
+
+
+def _resolve(future: AnyFuture) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def _fail(future: AnyFuture, error: Exception) -> None:
+    if not future.done():
+        future.set_exception(error)

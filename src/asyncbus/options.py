@@ -1,0 +1,86 @@
+"""Checks of arguments, so that a wrong one fails at the call and is named."""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime
+from typing import Literal, TypeAlias, get_args
+
+from asyncbus.errors import InvalidHandlerError, InvalidOptionError
+from asyncbus.events import to_microseconds
+
+Ack: TypeAlias = Literal["stored", "accepted"]
+"""What `publish` waits for."""
+
+WhenFull: TypeAlias = Literal["catch_up", "block", "drop_oldest", "fail"]
+"""What happens when a live reader's queue is full."""
+
+Start: TypeAlias = Literal["latest", "earliest"] | int | datetime
+"""Where reading begins: a sequence is the first one wanted, a datetime the first one recorded at or after it."""
+
+
+def check_count(option: str, value: object, least: int = 1) -> int:
+    """Return `value` if it is an integer of at least `least`.
+
+    Raises:
+        InvalidOptionError: it is not.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise InvalidOptionError(option, f"an integer of at least {least}", value)
+    return value
+
+
+def check_seconds(option: str, value: object, *, zero: bool = True) -> float:
+    """Return `value` if it is a finite number of seconds, not negative (and not 0 unless `zero`).
+
+    Raises:
+        InvalidOptionError: it is not.
+    """
+    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not number or value < 0 or (value == 0 and not zero):  # type: ignore[operator]  # it is a number by now
+        raise InvalidOptionError(option, f"a number {'of at least' if zero else 'above'} 0", value)
+    return float(value)  # type: ignore[arg-type]  # it is a number by now
+
+
+def check_ack(ack: object) -> None:
+    """Raise `InvalidOptionError` unless `ack` is "stored" or "accepted"."""
+    if ack not in get_args(Ack):
+        raise InvalidOptionError("ack", '"stored" or "accepted"', ack)
+
+
+def check_when_full(when_full: object) -> None:
+    """Raise `InvalidOptionError` unless `when_full` is one of the four outcomes."""
+    if when_full not in get_args(WhenFull):
+        raise InvalidOptionError("when_full", " or ".join(f'"{name}"' for name in get_args(WhenFull)), when_full)
+
+
+def check_handler(handler: object) -> None:
+    """Raise `InvalidHandlerError` unless `handler` can be called."""
+    if not callable(handler):
+        raise InvalidHandlerError(handler)
+
+
+def check_start(start: object) -> None:
+    """Raise `InvalidOptionError` unless `start` has one of its four forms."""
+    if not isinstance(start, str):
+        if start is not None:
+            bound("start", start)
+            return
+    elif start in {"latest", "earliest"}:
+        return
+    raise InvalidOptionError("start", '"latest", "earliest", a sequence or an aware datetime', start)
+
+
+def bound(option: str, value: object) -> tuple[int | None, int | None]:
+    """Split one end of a range into (sequence, None), (None, microseconds of recording) or (None, None).
+
+    Raises:
+        InvalidOptionError: it is neither a sequence from 1 on, nor an aware datetime, nor None.
+    """
+    if value is None:
+        return None, None
+    if isinstance(value, datetime):
+        return None, to_microseconds(option, value)
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
+        return value, None
+    raise InvalidOptionError(option, "a sequence (1 or more) or an aware datetime", value)

@@ -1,0 +1,264 @@
+"""The publishers' side of a bus."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterable, Mapping
+from copy import copy
+from datetime import datetime
+from typing import Any, Literal, NoReturn, TypeAlias, overload
+
+from asyncbus.encoder import Encoder
+from asyncbus.errors import (
+    AsyncBusError,
+    InboxFullError,
+    InvalidOptionError,
+    PublishOutcomeUnknownError,
+    WrongEventLoopError,
+    WrongThreadError,
+)
+from asyncbus.events import NewEvent, Receipt
+from asyncbus.inbox import Inbox, Submission
+from asyncbus.options import Ack, check_ack, check_seconds
+from asyncbus.receipts import PendingReceipt, outcome, stored
+
+Proposal: TypeAlias = "NewEvent | tuple[str, Any]"
+"""What `publish_many` takes for each event."""
+
+
+class Publishing:
+    """What publishers call; `EventBus` adds the rest.
+
+    A publish ends in one of three ways. It returns a receipt: stored. It raises `CancelledError` or
+    `PublishOutcomeUnknownError`: unknown, unless the writer had not taken the event, which is then withdrawn. It raises
+    anything else: not stored. Publishing again with the same `id` is safe for as long as the event is retained.
+    """
+
+    _encoder: Encoder
+    _inbox: Inbox
+    # The loop on which publishing is possible. None while it is not, and then the error says why.
+    _loop: asyncio.AbstractEventLoop | None
+    _unpublishable: AsyncBusError | None
+
+    @overload
+    async def publish(
+        self,
+        type: str,
+        data: Any = None,
+        *,
+        ack: Literal["stored"] = "stored",
+        id: str | None = None,
+        key: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        time: datetime | None = None,
+        timeout: float | None = None,
+    ) -> Receipt: ...
+
+    @overload
+    async def publish(
+        self,
+        type: str,
+        data: Any = None,
+        *,
+        ack: Literal["accepted"],
+        id: str | None = None,
+        key: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        time: datetime | None = None,
+        timeout: float | None = None,
+    ) -> PendingReceipt: ...
+
+    async def publish(
+        self,
+        type: str,
+        data: Any = None,
+        *,
+        ack: Ack = "stored",
+        id: str | None = None,
+        key: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        time: datetime | None = None,
+        timeout: float | None = None,
+    ) -> Receipt | PendingReceipt:
+        """Publish one event.
+
+        It waits for room in the inbox, first come, first served; events of one publisher keep their order.
+
+        Args:
+            type: the event type, `page_table.page_fault`.
+            data: anything msgspec encodes to JSON, or bytes; encoded before anything else happens.
+            ack: "stored": wait for the commit; "accepted": only until its place in the order is fixed.
+            id: makes publishing it again safe: the same content under the same id is stored once.
+            key: what orders and groups it: a VM, a vCPU, an order.
+            metadata: a mapping with string keys, kept beside the data.
+            time: when it occurred, aware; None: now.
+            timeout: seconds to wait at most; None: no limit.
+
+        Returns:
+            A `Receipt`; with `ack="accepted"` a `PendingReceipt`, which can be awaited later or left alone.
+
+        Raises:
+            InvalidTypeError, PayloadError, PayloadTooLargeError, InvalidOptionError: at once, nothing was queued.
+            BusClosedError, WrongEventLoopError, StoreReadOnlyError: at once.
+            TimeoutError: the time was over before the writer took it; not stored.
+            PublishOutcomeUnknownError: the time was over, or the commit failed, after the writer took it.
+            EventIdConflictError: the id was used for other content.
+            WouldDeadlockError: called by a handler whose own full queue the writer waits for.
+            StoreFullError, StoreFailedError: the store could not store it.
+        """
+        if self._loop is not asyncio.get_running_loop():
+            self._refuse()
+        if ack != "stored" and ack != "accepted":  # noqa: PLR1714  # twice as fast as a set, and once an event
+            check_ack(ack)
+        submission = self._encoder.submission(type, data, id, key, metadata, time)
+        if timeout is not None:
+            return await self._publish_within(check_seconds("timeout", timeout), submission, ack)
+        inbox = self._inbox
+        if not inbox.put(submission):
+            await inbox.wait_in_line((submission,))
+        if ack == "accepted":
+            return PendingReceipt(submission, inbox)
+        return await stored(submission, inbox)
+
+    async def _publish_within(self, timeout: float, submission: Submission, ack: Ack) -> Receipt | PendingReceipt:
+        try:
+            async with asyncio.timeout(timeout):
+                if not self._inbox.put(submission):
+                    await self._inbox.wait_in_line((submission,))
+                if ack == "stored":
+                    return await stored(submission, self._inbox)
+        except TimeoutError:
+            if submission.sequence:  # it came in the same turn of the loop
+                return outcome(submission)
+            if submission.batch is None or submission.batch.error is not None:
+                raise TimeoutError(f"not stored within {timeout} s, and withdrawn") from None
+            raise PublishOutcomeUnknownError(submission.id, f"no answer from the store within {timeout} s") from None
+        return PendingReceipt(submission, self._inbox)
+
+    def publish_nowait(
+        self,
+        type: str,
+        data: Any = None,
+        *,
+        id: str | None = None,
+        key: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        time: datetime | None = None,
+    ) -> PendingReceipt:
+        """Publish one event from synchronous code on the loop's thread: a hook, a callback.
+
+        Args:
+            type: as for `publish`, like the others.
+
+        Returns:
+            Its pending receipt: its place in the order is fixed.
+
+        Raises:
+            InboxFullError: there is no room, or others wait in line for it.
+            And what `publish` raises at once.
+        """
+        if self._loop is None or threading.get_ident() != self._inbox.thread:
+            self._refuse()
+        submission = self._encoder.submission(type, data, id, key, metadata, time)
+        if not self._inbox.put(submission):
+            raise InboxFullError(self._inbox.capacity)
+        return PendingReceipt(submission, self._inbox)
+
+    def publish_from_thread(
+        self,
+        type: str,
+        data: Any = None,
+        *,
+        id: str | None = None,
+        key: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        time: datetime | None = None,
+        timeout: float | None = None,
+    ) -> PendingReceipt:
+        """Publish one event from a thread that is not the loop's; it waits there for room in the inbox.
+
+        Events of one thread keep their order.
+
+        Args:
+            type: as for `publish`, like the others.
+            timeout: seconds to wait for room at most; None: no limit.
+
+        Returns:
+            Its pending receipt; `result()` waits for the commit.
+
+        Raises:
+            WrongThreadError: called on the loop's own thread.
+            TimeoutError: there was no room in time; not stored.
+            And what `publish` raises at once.
+        """
+        if self._loop is None:
+            self._refuse()
+        inbox = self._inbox
+        if threading.get_ident() == inbox.thread:
+            raise WrongThreadError(
+                "publish_from_thread would block the event loop; await publish(…) here, or call publish_nowait(…)"
+            )
+        if timeout is not None:
+            check_seconds("timeout", timeout)
+        submission = self._encoder.submission(type, data, id, key, metadata, time)
+        inbox.put_from_thread(submission, timeout)
+        return PendingReceipt(submission, inbox)
+
+    async def publish_many(self, events: Iterable[Proposal]) -> list[Receipt]:
+        """Publish several events as one: all are stored, with consecutive sequences, or none is.
+
+        It waits in line until there is room for all of them.
+
+        Args:
+            events: `NewEvent`s, or pairs of type and data.
+
+        Returns:
+            A receipt for each, in order. Events whose ids were stored before are duplicates, and take no sequence.
+
+        Raises:
+            BatchTooLargeError: more than the inbox ever holds; nothing was queued.
+            And what `publish` raises, for any of them: none was stored.
+        """
+        if self._loop is not asyncio.get_running_loop():
+            self._refuse()
+        submissions = [self._submission(event) for event in events]
+        if not submissions:
+            return []
+        if not self._inbox.put_group(submissions):
+            await self._inbox.wait_in_line(submissions)
+        batch = submissions[0].batch
+        try:
+            await self._inbox.settle(batch, len(submissions))
+        except BaseException:
+            self._inbox.withdraw(submissions)
+            raise
+        return [outcome(submission) for submission in submissions]
+
+    def _submission(self, event: object) -> Submission:
+        match event:
+            case NewEvent():
+                return self._encoder.submission(
+                    event.type, event.data, event.id, event.key, event.metadata, event.time
+                )
+            case (str() as type, data):
+                return self._encoder.submission(type, data)
+        raise InvalidOptionError("events", "NewEvents, or pairs of type and data", event)
+
+    async def flush(self) -> None:
+        """Wait until all that was accepted before the call is stored.
+
+        Raises:
+            Whatever kept some of it from being stored.
+        """
+        if self._loop is not asyncio.get_running_loop():
+            self._refuse()
+        await self._inbox.flush()
+
+    def _refuse(self) -> NoReturn:
+        """Raise the error that says why nothing can be published from here."""
+        if self._unpublishable is not None:
+            raise copy(self._unpublishable)
+        raise WrongEventLoopError(
+            "this bus was opened on another thread or event loop; use publish_from_thread(…) from other threads"
+        )

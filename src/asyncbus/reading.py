@@ -1,0 +1,168 @@
+"""The readers' side of a bus: history, and the next event that fits."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import datetime
+from typing import Final
+
+from msgspec.structs import replace
+
+from asyncbus.clock import Clock
+from asyncbus.codec import decode
+from asyncbus.errors import BusClosedError
+from asyncbus.events import Event, Record, to_microseconds
+from asyncbus.filters import EventFilter
+from asyncbus.history import History
+from asyncbus.options import Start, bound, check_seconds, check_start
+from asyncbus.patterns import Pattern
+from asyncbus.store.base import EventStore
+from asyncbus.subscription import LAST_PAGE
+
+_QUERY_PAGE: Final = 1000
+
+
+class Reading:
+    """What readers call; `EventBus` adds the rest."""
+
+    _store: EventStore
+    _clock: Clock
+    _history: History | None
+
+    def replay(
+        self,
+        pattern: object = "*",
+        *,
+        start: Start = "earliest",
+        stop: int | datetime | None = None,
+        speed: float | None = None,
+    ) -> AsyncIterator[Event]:
+        """Go through history once, and end.
+
+        Args:
+            pattern: which events.
+            start: where to begin: "earliest", a sequence, or the first recorded at or after a datetime.
+            stop: the first sequence, or moment of recording, not wanted any more. Never beyond the head as it is at
+                the call.
+            speed: 1.0 keeps the spacing in which the events occurred, 10.0 is ten times as fast; None: no waiting.
+
+        Returns:
+            An async iterator of events, ascending.
+
+        Raises:
+            InvalidPatternError, InvalidOptionError, StartBeyondHeadError, EventsLostError, BusClosedError: at the call.
+            EventsLostError, StoreCorruptError, StoreFailedError: while iterating.
+        """
+        history = self._readable()
+        wanted = Pattern.parse(pattern)
+        check_start(start)
+        stop_sequence, stop_at = bound("stop", stop)
+        if speed is not None:
+            check_seconds("speed", speed, zero=False)
+        last = history.head if stop_sequence is None else min(stop_sequence - 1, history.head)
+        records = self._records(history, wanted, start, history.before(start), last)
+        return self._paced(records, stop_at, speed)
+
+    @staticmethod
+    async def _records(
+        history: History, pattern: Pattern, start: Start, before: int | None, last: int
+    ) -> AsyncIterator[Sequence[Record]]:
+        after = before if before is not None else await history.before_moment(to_microseconds("start", start))
+        while after < last:
+            page = await history.page(after, pattern, LAST_PAGE)
+            after = page.up_to
+            yield page.records if after <= last else [record for record in page.records if record.sequence <= last]
+
+    async def _paced(
+        self, pages: AsyncIterator[Sequence[Record]], stop_at: int | None, speed: float | None
+    ) -> AsyncIterator[Event]:
+        pace = None if speed is None else _Pace(self._clock, speed)
+        async for records in pages:
+            for record in records:
+                if stop_at is not None and record.recorded_at >= stop_at:
+                    return
+                if pace is not None:
+                    await pace.wait_for(record)
+                yield Event(record, decode)
+
+    async def query(
+        self,
+        pattern: object = "*",
+        *,
+        start: int | datetime | None = None,
+        stop: int | datetime | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        key: str | None = None,
+        where: Callable[[Event], object] | None = None,
+        limit: int | None = 1000,
+        newest_first: bool = False,
+    ) -> list[Event]:
+        """Find events; all conditions must hold, and ranges leave out their ends.
+
+        Args:
+            pattern: which event types.
+            start: the first sequence wanted, or the first recorded at or after a datetime.
+            stop: the first sequence, or moment of recording, not wanted any more.
+            since: occurred (`Event.time`) at it or later.
+            until: occurred before it.
+            key: exactly this key.
+            where: a predicate, asked in Python after all other conditions.
+            limit: at most so many events; None: all there are, in memory.
+            newest_first: descending sequences, so that `limit` keeps the last ones.
+
+        Raises:
+            InvalidPatternError, InvalidOptionError, BusClosedError, StoreCorruptError, StoreFailedError
+        """
+        self._readable()
+        wanted = EventFilter.build(
+            pattern, start=start, stop=stop, since=since, until=until, key=key, limit=limit, newest_first=newest_first
+        )
+        if where is None:
+            return [Event(record, decode) for record in await self._store.query(wanted)]
+        return await self._query_where(wanted, where)
+
+    async def _query_where(self, wanted: EventFilter, where: Callable[[Event], object]) -> list[Event]:
+        found: list[Event] = []
+        chunk = replace(wanted, limit=_QUERY_PAGE)
+        while True:
+            records = await self._store.query(chunk)
+            found += (event for record in records if where(event := Event(record, decode)))
+            if wanted.limit is not None and len(found) >= wanted.limit:
+                return found[: wanted.limit]
+            if len(records) < _QUERY_PAGE:
+                return found
+            last = records[-1].sequence
+            chunk = replace(chunk, stop_sequence=last) if wanted.newest_first else replace(chunk, start_sequence=last + 1)
+
+    def recent(self, pattern: object = "*") -> list[Event]:
+        """The matching ones of the last `recent_capacity` events of this run, from memory, ascending."""
+        history = self._readable()
+        return [Event(record, decode) for record in history.recent(Pattern.parse(pattern))]
+
+    async def latest_sequence(self) -> int:
+        """The last sequence given; 0: nothing was ever stored."""
+        self._readable()
+        return await self._store.latest_sequence()
+
+    def _readable(self) -> History:
+        if self._history is None:
+            raise BusClosedError("the bus is not open; use it inside `async with bus:`")
+        return self._history
+
+
+class _Pace:
+    """Keeps the recorded spacing between events, without adding up what each wait is off."""
+
+    def __init__(self, clock: Clock, speed: float) -> None:
+        self._clock = clock
+        self._speed = speed
+        self._began: float | None = None
+        self._first = 0
+
+    async def wait_for(self, record: Record) -> None:
+        """Wait until it is time for `record`."""
+        if self._began is None:
+            self._began, self._first = self._clock.monotonic(), record.time
+        due = self._began + (record.time - self._first) / 1e6 / self._speed
+        await self._clock.sleep(max(due - self._clock.monotonic(), 0))

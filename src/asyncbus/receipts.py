@@ -1,0 +1,84 @@
+"""What became of a published event."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Generator
+from copy import copy
+from typing import Any
+
+from msgspec import Struct
+
+from asyncbus.errors import PublishOutcomeUnknownError, StoreFailedError, WrongThreadError
+from asyncbus.events import Receipt
+from asyncbus.inbox import Inbox, Submission
+
+
+class PendingReceipt(Struct, frozen=True, eq=False):
+    """The receipt of an accepted event: its place in the order is fixed, its commit may be to come.
+
+    Await it on the bus's loop, or ask for `result()` on another thread; as often as you like. It need not be looked at:
+    failures that nobody waits for are counted and logged once a batch.
+    """
+
+    _submission: Submission
+    _inbox: Inbox
+
+    @property
+    def done(self) -> bool:
+        """Whether the outcome is known, so that awaiting it does not wait."""
+        return self._submission.batch.settled
+
+    def __await__(self) -> Generator[Any, None, Receipt]:
+        batch = self._submission.batch
+        if not batch.settled:
+            yield from self._inbox.settle(batch).__await__()
+        return outcome(self._submission)
+
+    def result(self, timeout: float | None = None) -> Receipt:
+        """Wait for the outcome on a thread that is not the loop's, at most `timeout` seconds.
+
+        Returns:
+            The receipt.
+
+        Raises:
+            TimeoutError: it is not known in time; ask again.
+            WrongThreadError: called on the loop's own thread before the outcome is known; await it there.
+            AsyncBusError: what the write raised.
+        """
+        batch = self._submission.batch
+        if not batch.settled:
+            if threading.get_ident() == self._inbox.thread:
+                raise WrongThreadError("result() would block the event loop it waits for; await the receipt instead")
+            self._inbox.settle_from_thread(batch, timeout)
+        return outcome(self._submission)
+
+    def __repr__(self) -> str:
+        submission = self._submission
+        state = f"sequence={submission.sequence}" if submission.sequence else "failed" if self.done else "pending"
+        return f"PendingReceipt({submission.type!r}, {state})"
+
+
+async def stored(submission: Submission, inbox: Inbox) -> Receipt:
+    """Wait until an accepted event is stored; cancelled, take it back unless the writer has taken it."""
+    try:
+        await inbox.settle(submission.batch)
+    except BaseException:
+        inbox.withdraw((submission,))
+        raise
+    return outcome(submission)
+
+
+def outcome(submission: Submission) -> Receipt:
+    """The receipt of an event whose batch is settled.
+
+    Raises:
+        AsyncBusError: why it was not stored, or that nobody knows.
+    """
+    if submission.sequence:
+        return Receipt(submission.sequence, submission.duplicate)
+    error = submission.batch.error
+    assert error is not None, "a settled event has a sequence or an error"
+    if isinstance(error, StoreFailedError) and error.outcome_unknown:
+        raise PublishOutcomeUnknownError(submission.id, error.reason) from error
+    raise copy(error)

@@ -1,0 +1,99 @@
+"""What a bus and its subscriptions count, as frozen snapshots; durations in seconds."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import Struct
+
+
+class SubscriptionStatistics(Struct, frozen=True, kw_only=True):
+    """One subscription at one moment.
+
+    Attributes:
+        name: the handler's qualified name, or the pattern of an iterating subscription.
+        pattern: what it subscribed to.
+        phase: "live" or "catching_up".
+        position: every matching event at or below it was delivered.
+        backlog: head − position.
+        queued: events that wait in its queue.
+        delivered: events handed out (after `where`).
+        dropped: events that `when_full="drop_oldest"` dropped.
+        overflows: how often the queue was full.
+        errors: exceptions of the handler and of `where`.
+        handler_time: seconds spent in the handler, its waiting included.
+        error: what ended the subscription, or None.
+    """
+
+    name: str
+    pattern: str
+    phase: Literal["catching_up", "live"]
+    position: int
+    backlog: int
+    queued: int
+    delivered: int
+    dropped: int
+    overflows: int
+    errors: int
+    handler_time: float
+    error: BaseException | None
+
+
+class BusStatistics(Struct, frozen=True, kw_only=True):
+    """One bus at one moment.
+
+    Attributes:
+        published: events the inbox accepted.
+        stored: events committed by this bus.
+        duplicates: publishes answered with the receipt of an earlier event of the same id.
+        failed: accepted events that were not stored, or whose outcome is unknown.
+        failed_unawaited: those of them nobody was waiting for.
+        withdrawn: accepted events whose publisher was cancelled or timed out before the writer took them.
+        batches: commits.
+        inbox_depth: events that wait to be written.
+        inbox_bytes: their payloads, in bytes.
+        inbox_high_water: the most events that ever waited.
+        waiting_publishers: publishers in line for room in the inbox.
+        commit_time: seconds spent in commits.
+        last_commit_time: of it, in the last one.
+        slowest_commit_time: of it, in the slowest one.
+        head: sequence of the last committed event.
+        blocked_by: names of the `when_full="block"` subscriptions that keep the writer from its next batch.
+        subscriptions: each open subscription, in the order of offers.
+    """
+
+    published: int
+    stored: int
+    duplicates: int
+    failed: int
+    failed_unawaited: int
+    withdrawn: int
+    batches: int
+    inbox_depth: int
+    inbox_bytes: int
+    inbox_high_water: int
+    waiting_publishers: int
+    commit_time: float
+    last_commit_time: float
+    slowest_commit_time: float
+    head: int
+    blocked_by: tuple[str, ...]
+    subscriptions: tuple[SubscriptionStatistics, ...]
+
+
+class Health(Struct, frozen=True, kw_only=True):
+    """Whether a bus can do its work.
+
+    Attributes:
+        status: "ok"; "degraded": the last commit failed, the next may succeed; "failed": nothing can be stored until
+            the bus is opened again; "closed": not open.
+        reason: the error behind it, or None.
+    """
+
+    status: Literal["ok", "degraded", "failed", "closed"]
+    reason: BaseException | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether the status is "ok"."""
+        return self.status == "ok"

@@ -1,0 +1,1 @@
+"""Back ends: the protocol, and the stores that keep it."""

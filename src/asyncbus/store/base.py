@@ -1,0 +1,167 @@
+"""What a back end implements: `EventStore`, and the values it exchanges with the bus."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from msgspec import Struct
+
+from asyncbus.errors import EventIdConflictError
+from asyncbus.events import Record
+from asyncbus.filters import EventFilter
+from asyncbus.patterns import Pattern
+
+
+class Features(Struct, frozen=True, kw_only=True):
+    """The promises a store declares; the contract suite tests those it declares and no others.
+
+    Attributes:
+        durable: what was appended survives the process.
+        dense: sequences are consecutive, without holes.
+        exclusive: only one store at a time can be open for writing.
+        read_only: nothing can be appended; `changed` tells of what others append.
+    """
+
+    durable: bool = False
+    dense: bool = True
+    exclusive: bool = False
+    read_only: bool = False
+
+
+class Bounds(Struct, frozen=True):
+    """What a store holds: events above `floor` up to `head`; the last was recorded at `recorded_at` (microseconds)."""
+
+    floor: int = 0
+    head: int = 0
+    recorded_at: int = 0
+
+
+class Appended(Struct, frozen=True):
+    """What `append` did.
+
+    Attributes:
+        first: sequence of the first record that was stored; the others follow it in order.
+        duplicates: index of a record whose id was stored before → sequence of the event that has it.
+        floor: the highest sequence that is not retained any more.
+    """
+
+    first: int
+    duplicates: Mapping[int, int] = {}
+    floor: int = 0
+
+
+class Page(Struct, frozen=True):
+    """Part of the log, ascending.
+
+    Attributes:
+        records: matching records.
+        up_to: every matching event above the `after` asked for and at or below `up_to` is in `records`.
+        floor: the highest sequence that was not retained any more when the page was read. A reader that asked for
+            `after < floor` has missed events.
+    """
+
+    records: Sequence[Record]
+    up_to: int
+    floor: int = 0
+
+
+class EventStore(Protocol):
+    """A log of events with one writer.
+
+    All methods but `open` are called between `open` and `close`, on one event loop. `append` and `clear` are never
+    called concurrently and never cancelled; reads may be both. What a store cannot do it raises as a `StoreError`:
+    `StoreFailedError(outcome_unknown=True)` where the failed append may have been stored, any other where it was not.
+    """
+
+    @property
+    def features(self) -> Features:
+        """The promises this store declares."""
+        ...
+
+    async def open(self) -> Bounds:
+        """Make it ready and say what it holds. Nothing needs closing when it raises."""
+        ...
+
+    async def append(self, records: Sequence[Record]) -> Appended:
+        """Store all records, or none, and set the `sequence` of each that was stored.
+
+        They arrive encoded and checksummed, with `recorded_at` set. A record whose id is stored already, with the same
+        type, data, key and metadata, is not stored again: it is a duplicate.
+
+        Raises:
+            EventIdConflictError: records whose content differs from what has their id; nothing was stored.
+        """
+        ...
+
+    async def read(self, after: int, pattern: Pattern, limit: int) -> Page:
+        """The next matching events above `after`, at most `limit`.
+
+        A page may have fewer, or none, before the end: `up_to` says how far it has got.
+
+        Raises:
+            StoreCorruptError: an event's checksum is wrong.
+        """
+        ...
+
+    async def query(self, wanted: EventFilter) -> Sequence[Record]:
+        """All events that `wanted` describes, in its order."""
+        ...
+
+    async def latest_sequence(self) -> int:
+        """The last sequence ever given; 0: none."""
+        ...
+
+    async def changed(self) -> None:
+        """Return when others may have appended since the last call; only read-only stores are asked."""
+        ...
+
+    async def clear(self) -> None:
+        """Remove all events; sequences go on where they were."""
+        ...
+
+    async def close(self) -> None:
+        """Release everything; it may be called twice."""
+        ...
+
+
+def number(records: Sequence[Record], first: int) -> None:
+    """Give stored records their sequences, `first` and those that follow it."""
+    for sequence, record in enumerate(records, first):
+        record.sequence = sequence
+
+
+def set_apart(records: Sequence[Record], stored: Mapping[str, Record]) -> tuple[list[Record], dict[int, Record]]:
+    """Part a batch into the records to store and the duplicates.
+
+    Args:
+        records: the batch.
+        stored: for each id of the batch that the store has, the record that has it.
+
+    Returns:
+        The records to store, and for the index of each duplicate the record it repeats (whose sequence is 0 while it
+        stands in the same batch).
+
+    Raises:
+        EventIdConflictError: records whose content differs from the first one's.
+    """
+    fresh: list[Record] = []
+    repeated: dict[int, Record] = {}
+    conflicts: dict[int, tuple[str, int]] = {}
+    first_of = dict(stored)
+    for index, record in enumerate(records):
+        first = None if record.id is None else first_of.setdefault(record.id, record)
+        if first is None or first is record:
+            fresh.append(record)
+        elif _content(first) == _content(record):
+            repeated[index] = first
+        else:
+            conflicts[index] = (first.id or "", first.sequence)
+    if conflicts:
+        raise EventIdConflictError(conflicts)
+    return fresh, repeated
+
+
+def _content(record: Record) -> tuple[object, ...]:
+    """What must be equal for two events of one id to be the same; the time of a second attempt may differ."""
+    return record.type, record.data, record.key, record.metadata

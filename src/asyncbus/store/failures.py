@@ -1,0 +1,63 @@
+"""What SQLite's errors mean to a user of the log."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from asyncbus.errors import (
+    NotAnEventStoreError,
+    StoreCorruptError,
+    StoreError,
+    StoreFailedError,
+    StoreFullError,
+    StoreLockedError,
+    StoreNotFoundError,
+    StoreReadOnlyError,
+)
+
+_PRIMARY: Final = 0xFF
+"""The lower byte of an extended result code is the primary one."""
+
+LAST_SEQUENCE: Final = 2**63 - 1
+"""The highest rowid SQLite has."""
+
+
+@contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Raise SQLite's and the operating system's errors as errors of the store."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise meaning(path, error) from error
+    except OSError as error:
+        if isinstance(error, StoreError):
+            raise
+        raise StoreFailedError(f"{path}: {error}") from error
+
+
+def meaning(path: Path, error: sqlite3.Error) -> StoreError:
+    """The error of the store that says what happened and what to do."""
+    code = getattr(error, "sqlite_errorcode", 0)
+    match code & _PRIMARY:
+        case sqlite3.SQLITE_FULL:
+            return StoreFullError(f"{path}: no space is left; nothing was stored, and it goes on when there is space")
+        case sqlite3.SQLITE_IOERR if code == sqlite3.SQLITE_IOERR_WRITE:
+            return StoreFullError(f"{path}: the system refused to write; is a quota or a file size limit reached?")
+        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+            return StoreLockedError(str(path), None)
+        case sqlite3.SQLITE_READONLY:
+            return StoreReadOnlyError(f"{path} cannot be written: {error}")
+        case sqlite3.SQLITE_CORRUPT:
+            return StoreCorruptError(f"{path} is damaged: {error}")
+        case sqlite3.SQLITE_NOTADB:
+            return NotAnEventStoreError(f"{path} is not a SQLite database; choose another file")
+        case sqlite3.SQLITE_CANTOPEN:
+            return StoreNotFoundError(f"{path} cannot be opened: {error}")
+    if "decode to UTF-8" in str(error):
+        return StoreCorruptError(f"{path} is damaged: {error}")
+    return StoreFailedError(f"{path}: {error}; close the bus and open it again", outcome_unknown=True)
+

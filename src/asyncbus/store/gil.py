@@ -1,0 +1,58 @@
+"""Gives the GIL up now and then, so that the SQLite thread is not starved by a busy event loop.
+
+A thread that waits for the GIL asks for it after 5 ms, but the count starts anew whenever the GIL changes hands. A loop
+whose tasks compute for some milliseconds and then yield lets it go and takes it back at each turn (its selector does),
+so the SQLite thread may never get it: 0 events in 6 seconds were measured. While an operation is in flight, a timer
+sees whether the loop is late, and if so sleeps for a moment in which the waiting thread takes the GIL.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from functools import partial
+from types import TracebackType
+from typing import Final
+
+TICK: Final = 0.004
+"""Seconds between looks, below the interpreter's switch interval."""
+
+_LATE: Final = 0.001
+_PAUSE: Final = 50e-6
+
+
+class GilYielder:
+    """A context held while an operation runs on the SQLite thread; without one in flight there is no timer.
+
+    Args:
+        pause: what lets other threads have the GIL for a moment.
+    """
+
+    def __init__(self, pause: Callable[[], None] = partial(time.sleep, _PAUSE)) -> None:
+        self._pause = pause
+        self._in_flight = 0
+        self._due = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __enter__(self) -> None:
+        self._in_flight += 1
+        if self._timer is None:
+            self._set_timer(asyncio.get_running_loop())
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._in_flight -= 1
+
+    def _set_timer(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._due = loop.time() + TICK
+        self._timer = loop.call_at(self._due, self._tick, loop)
+
+    def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._timer = None
+        if not self._in_flight:
+            return
+        if loop.time() > self._due + _LATE:
+            self._pause()
+        self._set_timer(loop)

@@ -1,0 +1,154 @@
+"""Creates and migrates the SQLite file, and refuses files that are not ours; all of it on a thread of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import sqlite3
+import uuid
+from collections.abc import Iterator
+from contextlib import closing
+from importlib.resources import files
+from pathlib import Path
+from typing import Final
+
+from asyncbus.errors import (
+    NotAnEventStoreError,
+    SchemaTooNewError,
+    StoreCorruptError,
+    StoreIsDirectoryError,
+    StoreNotFoundError,
+    StoreReadOnlyError,
+)
+from asyncbus.store.failures import translated
+
+APPLICATION_ID: Final = 0x61736275
+"""`asbu`: what `PRAGMA application_id` and the command `file` tell of our files."""
+
+_HEADER: Final = re.compile(r"^-- migration (\d+)$", re.MULTILINE)
+
+
+def migrations() -> list[tuple[int, str]]:
+    """The numbered migrations of `sqlite.sql`, ascending from 1."""
+    parts = _HEADER.split(files("asyncbus.store").joinpath("sqlite.sql").read_text("utf-8"))
+    return [(int(number), sql) for number, sql in zip(parts[1::2], parts[2::2], strict=True)]
+
+
+def prepare(path: Path, *, read_only: bool) -> None:
+    """See that `path` is a log of this version: create it, migrate it, or refuse it untouched.
+
+    The caller holds the lock of writers, unless `read_only`.
+
+    Raises:
+        StoreNotFoundError, StoreIsDirectoryError, StoreReadOnlyError, NotAnEventStoreError, SchemaTooNewError,
+        StoreCorruptError, StoreFullError
+    """
+    check_place(path, read_only=read_only)
+    if not path.exists():
+        _create(path)
+    found = _version(path)
+    latest = migrations()[-1][0]
+    if found > latest:
+        raise SchemaTooNewError(str(path), found, latest)
+    if found < latest and not read_only:
+        with closing(_connect(path, "rw")) as connection, translated(path):
+            _migrate(connection, found)
+
+
+def check_place(path: Path, *, read_only: bool) -> None:
+    """Refuse a path where no log can be, before anything is made there.
+
+    Raises:
+        StoreNotFoundError, StoreIsDirectoryError, StoreReadOnlyError
+    """
+    if path.is_dir():
+        raise StoreIsDirectoryError(f"{path} is a directory; name a file in it")
+    if not path.parent.is_dir():
+        raise StoreNotFoundError(f"the folder {path.parent} does not exist; make it first")
+    if read_only:
+        if not path.exists():
+            raise StoreNotFoundError(f"{path} does not exist, and read_only=True does not create it")
+    elif not os.access(path.parent, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
+        raise StoreReadOnlyError(f"{path} cannot be written here; open it with read_only=True, or mend its permissions")
+
+
+def _create(path: Path) -> None:
+    # Built beside its place and then renamed: whatever kills us here, the file is there whole or not at all.
+    draft = path.with_name(f"{path.name}.new")
+    for suffix in ("", "-wal", "-shm"):
+        draft.with_name(draft.name + suffix).unlink(missing_ok=True)
+    with translated(path):
+        with closing(_connect(draft, "rwc")) as connection:
+            connection.execute("PRAGMA page_size = 4096")
+            connection.execute("PRAGMA auto_vacuum = NONE")
+            if connection.execute("PRAGMA journal_mode = WAL").fetchone() != ("wal",):
+                raise StoreReadOnlyError(f"{path}: this file system cannot hold a write-ahead log")
+            connection.execute("PRAGMA synchronous = FULL")
+            _migrate(connection, 0)
+            connection.execute("INSERT INTO log (log_id) VALUES (?)", (uuid.uuid4().hex,))
+        draft.rename(path)
+        _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the new name survive a power cut, where the system can."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _version(path: Path) -> int:
+    # Read-only, so that a file that is not ours stays as it is.
+    try:
+        with closing(_connect(path, "ro")) as connection:
+            application = connection.execute("PRAGMA application_id").fetchone()[0]
+            version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+            tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+    except sqlite3.DatabaseError as error:
+        if error.sqlite_errorcode == sqlite3.SQLITE_NOTADB:
+            raise NotAnEventStoreError(f"{path} is not a SQLite database; choose another file") from error
+        with translated(path):
+            raise
+    if application != APPLICATION_ID:
+        what = "a SQLite database of another program" if tables or application else "an empty file"
+        raise NotAnEventStoreError(f"{path} is {what}, not an asyncbus log; choose another file")
+    if not tables:
+        raise StoreCorruptError(f"{path} has lost its tables")
+    return version
+
+
+def _migrate(connection: sqlite3.Connection, version: int) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for number, sql in migrations():
+            if number > version:
+                for statement in _statements(sql):
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA user_version = {number:d}")
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID:d}")
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.rollback()
+        raise
+
+
+def _statements(sql: str) -> Iterator[str]:
+    """Part a script into statements; `executescript` would commit the transaction they belong to."""
+    pending = ""
+    for line in sql.splitlines(keepends=True):
+        pending += line
+        if sqlite3.complete_statement(pending):
+            yield pending
+            pending = ""
+
+
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
+    return sqlite3.connect(uri(path, mode), uri=True, isolation_level=None)
+
+
+def uri(path: Path, mode: str) -> str:
+    """The URI of a database file for SQLite; `mode` is "ro", "rw" or "rwc"."""
+    return f"{path.absolute().as_uri()}?mode={mode}"

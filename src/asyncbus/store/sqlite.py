@@ -1,0 +1,355 @@
+"""A log in a SQLite file, written by one process and read by any number."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Final, Literal
+
+import msgspec
+from anyio import sleep, to_thread
+
+from asyncbus.codec import first_damaged
+from asyncbus.errors import (
+    InvalidOptionError,
+    SequenceExhaustedError,
+    StoreCorruptError,
+    StoreError,
+    StoreFailedError,
+    StoreLockedError,
+    StoreReadOnlyError,
+    StoreTruncatedError,
+)
+from asyncbus.events import Record
+from asyncbus.filters import EventFilter
+from asyncbus.patterns import Pattern
+from asyncbus.store import lock, statements
+from asyncbus.store.base import Appended, Bounds, Features, Page, number, set_apart
+from asyncbus.store.connection import Connection
+from asyncbus.store.failures import LAST_SEQUENCE
+from asyncbus.store.gil import GilYielder
+from asyncbus.store.migrations import check_place, prepare
+from asyncbus.store.watermark import Watermark
+
+POLL: Final = 0.02
+"""Seconds between looks of a read-only store for what another process wrote."""
+
+CHECKPOINT_PAGES: Final = 4000
+"""Pages, as estimated, that the write-ahead log takes before they are moved into the database: 16 MB."""
+
+_QUERY_PAGE: Final = 4096
+_SCAN: Final = 65_536
+_records = msgspec.json.Decoder(list[Record]).decode
+_types = msgspec.json.Decoder(list[str]).decode
+_sequences = msgspec.json.Decoder(list[int]).decode
+
+
+class SQLiteStore:
+    """A durable log in one SQLite file, readable with `sqlite3`, datasette and pandas while it is written.
+
+    Beside the file stand SQLite's own `-wal` and `-shm`, `.lock`, and `-watermark`; they belong together while a
+    process writes. Copy a log that is being written with SQLite's backup, not with `cp`.
+
+    Args:
+        path: the file; made when it does not exist, in a folder that must.
+        synchronous: "full": an acknowledged event survives a power cut; "normal": it survives the process, a power cut
+            may take the last ones. Under load both are equally fast.
+        read_only: follow a log that another process may be writing.
+
+    Raises:
+        InvalidOptionError: `synchronous` is neither.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        synchronous: Literal["full", "normal"] = "full",
+        read_only: bool = False,
+    ) -> None:
+        if synchronous not in {"full", "normal"}:
+            raise InvalidOptionError("synchronous", '"full" or "normal"', synchronous)
+        self._path = Path(path)
+        self._synchronous = synchronous
+        self._read_only = read_only
+        self._gil = GilYielder()
+        self._resources = AsyncExitStack()
+        self._failure: Exception | None = None
+
+    @property
+    def features(self) -> Features:
+        """Durable, dense, with one writer."""
+        return Features(durable=True, exclusive=True, read_only=self._read_only)
+
+    # ------------------------------------------------------------------------------------------- opening and closing
+
+    async def open(self) -> Bounds:
+        """Lock, create or migrate, and look for a lost tail.
+
+        Raises:
+            StoreLockedError, StoreNotFoundError, StoreIsDirectoryError, StoreReadOnlyError, NotAnEventStoreError,
+            SchemaTooNewError, StoreCorruptError, StoreTruncatedError, StoreFullError, StoreFailedError
+        """
+        async with AsyncExitStack() as resources:
+            if not self._read_only:
+                await self._lock(resources)
+            await to_thread.run_sync(lambda: prepare(self._path, read_only=self._read_only))
+            # Closed last to first: what only reads goes before the writer, whose closing folds the -wal file in.
+            if not self._read_only:
+                self._writer = await self._connect(resources, "rw")
+                await self._configure(self._writer)
+            self._reader = await self._connect(resources, "ro")
+            self._queries = await self._connect(resources, "ro")
+            bounds = await self._bounds(resources)
+            self._resources = resources.pop_all()
+        self._failure = None
+        return bounds
+
+    async def _lock(self, resources: AsyncExitStack) -> None:
+        await to_thread.run_sync(lambda: check_place(self._path, read_only=False))
+        try:
+            held = await to_thread.run_sync(lock.acquire, self._path)
+        except StoreLockedError:
+            raise StoreLockedError(str(self._path), await self._holder()) from None
+        except OSError as error:
+            raise StoreReadOnlyError(f"{self._path}: its lock file cannot be made: {error}") from error
+        resources.callback(held.release)
+
+    async def _holder(self) -> int | None:
+        """The process id of whoever writes the file, if the file can say so yet."""
+        try:
+            reader = await Connection.open(self._path, "ro", self._gil)
+            try:
+                pid: int | None = (await reader.row("SELECT writer_pid FROM log"))[0]
+            finally:
+                await reader.close()
+        except (StoreError, IndexError):
+            return None
+        return pid
+
+    async def _connect(self, resources: AsyncExitStack, mode: str) -> Connection:
+        connection = await Connection.open(self._path, mode, self._gil)
+        resources.push_async_callback(connection.close)
+        return connection
+
+    async def _configure(self, writer: Connection) -> None:
+        if await writer.row("PRAGMA journal_mode = WAL") != ("wal",):
+            raise StoreFailedError(f"{self._path}: this file system cannot hold a write-ahead log")
+        await writer.rows(f"PRAGMA synchronous = {self._synchronous.upper()}")
+        # SQLite's automatic checkpoint swallows I/O errors; ours are looked at.
+        await writer.rows("PRAGMA wal_autocheckpoint = 0")
+        await writer.rows("UPDATE log SET writer_pid = ?", (os.getpid(),))
+
+    async def _bounds(self, resources: AsyncExitStack) -> Bounds:
+        self._head, self._floor, log_id = await self._reader.row(statements.HEAD)
+        self._watermark = Watermark(self._path, log_id)
+        if not self._read_only:
+            expected = self._watermark.read()
+            if expected > self._head:
+                raise StoreTruncatedError(str(self._path), expected, self._head, str(self._watermark.path))
+            self._watermark.open()
+            resources.callback(self._watermark.close)
+        self._version: int | None = None
+        self._pages_to_checkpoint = 0
+        try:
+            last = await self._page(EventFilter(), None, beyond=self._head - 1, up_to=None, limit=1)
+        except StoreCorruptError:
+            return Bounds(self._floor, self._head)  # whoever reads that event is told
+        return Bounds(self._floor, self._head, last.records[0].recorded_at if last.records else 0)
+
+    async def close(self) -> None:
+        """Move the write-ahead log into the database and release the file; it may be called twice."""
+        await self._resources.aclose()
+
+    # ------------------------------------------------------------------------------------------------------- writing
+
+    async def append(self, records: Sequence[Record]) -> Appended:
+        """Store a batch in one transaction, up to 4,096 events of it in one hop to the SQLite thread."""
+        self._check_writable()
+        if self._pages_to_checkpoint >= CHECKPOINT_PAGES:
+            await self._checkpoint()
+        ids = [record.id for record in records if record.id is not None]
+        repeated: dict[int, Record] = {}
+        if ids:
+            records, repeated = set_apart(records, await self._known(ids))
+        first = self._head + 1
+        if records:
+            await self._store(records, first)
+        duplicates = {index: record.sequence for index, record in repeated.items()}
+        return Appended(first, duplicates, self._floor)
+
+    def _check_writable(self) -> None:
+        if self._read_only:
+            raise StoreReadOnlyError(f"{self._path} was opened with read_only=True")
+        if self._failure is not None:
+            raise StoreFailedError(
+                f"{self._path} failed before and cannot be trusted: close the bus and open it again"
+            ) from self._failure
+
+    async def _known(self, ids: Sequence[str]) -> dict[str, Record]:
+        found = await self._writer.row(statements.BY_ID, (msgspec.json.encode(ids).decode(),))
+        return {record.id: record for record in _intact(_records(found[0]))[0] if record.id is not None}
+
+    async def _store(self, records: Sequence[Record], first: int) -> None:
+        last = first + len(records) - 1
+        if last > LAST_SEQUENCE:
+            raise SequenceExhaustedError(f"{self._path} has used its last sequence; begin a new log")
+        try:
+            stored = await self._insert(records, first)
+        except (StoreFailedError, StoreCorruptError) as error:
+            # After a failed fsync nobody knows what the disk holds, and asking it again would not tell.
+            self._failure = error
+            raise
+        if stored != last:
+            self._failure = StoreFailedError(
+                f"{self._path}: event {last} was stored as {stored}; another program writes into this file",
+                outcome_unknown=True,
+            )
+            raise self._failure
+        self._head = last
+        number(records, first)
+        # Estimated: a commit touches three pages at least, and an event takes about twice its data with the indexes.
+        self._pages_to_checkpoint += 3 + sum(len(record.data) + 100 for record in records) // 2000
+        if self._synchronous == "full":
+            self._watermark.write(last)
+
+    async def _insert(self, records: Sequence[Record], first: int) -> int:
+        """Insert in one autocommitted statement, or several in one transaction; return the last sequence."""
+        if len(records) <= statements.MAX_ROWS:
+            return await self._writer.insert(*statements.insert(records, first))
+        last = 0
+        await self._writer.rows("BEGIN IMMEDIATE")
+        try:
+            for offset in range(0, len(records), statements.MAX_ROWS):
+                part = records[offset : offset + statements.MAX_ROWS]
+                last = await self._writer.insert(*statements.insert(part, first + offset))
+            await self._writer.rows("COMMIT")
+        except BaseException:
+            if self._writer.in_transaction:
+                await self._writer.rows("ROLLBACK")
+            raise
+        return last
+
+    async def _checkpoint(self) -> None:
+        """Move what no reader needs any more from the write-ahead log into the database."""
+        busy, _, _ = await self._writer.row("PRAGMA wal_checkpoint(PASSIVE)")
+        self._pages_to_checkpoint = CHECKPOINT_PAGES // 2 if busy else 0
+        if self._synchronous == "normal":
+            self._watermark.write(self._head)
+
+    async def clear(self) -> None:
+        """Remove all events, and record that they were removed."""
+        self._check_writable()
+        await self._writer.rows("BEGIN IMMEDIATE")
+        try:
+            await self._writer.rows(statements.RECORD_REMOVAL, (time.time_ns() // 1000,))
+            await self._writer.rows(statements.REMOVE_ALL)
+            await self._writer.rows("COMMIT")
+        except BaseException:
+            if self._writer.in_transaction:
+                await self._writer.rows("ROLLBACK")
+            raise
+        self._floor = self._head
+
+    # ------------------------------------------------------------------------------------------------------- reading
+
+    async def read(self, after: int, pattern: Pattern, limit: int) -> Page:
+        """Read the next matching events: all in order, or by the index on types where a pattern has few types."""
+        wanted = EventFilter(pattern=pattern)
+        if pattern.matches_all:
+            page = await self._page(wanted, None, beyond=after, up_to=None, limit=limit)
+            return _dense(page, after)
+        types, head = await self._types(pattern)
+        if types is not None:
+            if not types:
+                return Page((), max(after, head), self._floor)
+            return await self._page(wanted, types, beyond=after, up_to=head, limit=limit)
+        return await self._page(wanted, None, beyond=after, up_to=min(after + _SCAN, head), limit=limit)
+
+    async def query(self, wanted: EventFilter) -> Sequence[Record]:
+        """Read page by page, so that no transaction is long."""
+        types = None
+        if wanted.key is None and not wanted.pattern.matches_all:
+            types, _ = await self._types(wanted.pattern)
+            if types is not None and not types:
+                return []
+        found: list[Record] = []
+        beyond: int | None = None
+        while True:
+            limit = _QUERY_PAGE if wanted.limit is None else min(_QUERY_PAGE, wanted.limit - len(found))
+            page = await self._page(wanted, types, beyond=beyond, up_to=None, limit=limit, connection=self._queries)
+            found += page.records
+            if len(page.records) < limit or len(found) == wanted.limit:
+                return found
+            beyond = found[-1].sequence
+
+    async def latest_sequence(self) -> int:
+        """The last sequence given; a read-only store asks the file."""
+        if self._read_only:
+            self._head, self._floor, _ = await self._reader.row(statements.HEAD)
+        return self._head
+
+    async def changed(self) -> None:
+        """Ask SQLite every 20 ms whether another connection has committed: half a percent of a core."""
+        while True:
+            version: int = (await self._reader.row("PRAGMA data_version"))[0]
+            if version != self._version:
+                self._version = version
+                return
+            await sleep(POLL)
+
+    async def _types(self, pattern: Pattern) -> tuple[list[str] | None, int]:
+        """The types of this log that match, None if they are many, and the head at which that was so."""
+        text, head, self._floor = await self._reader.row(*statements.types_of(pattern.ranges()))
+        types = _types(text)
+        return (types if len(types) <= statements.MAX_TYPES else None), head
+
+    async def _page(
+        self,
+        wanted: EventFilter,
+        types: Sequence[str] | None,
+        *,
+        beyond: int | None,
+        up_to: int | None,
+        limit: int,
+        connection: Connection | None = None,
+    ) -> Page:
+        sql, bound = statements.page(wanted, types, beyond=beyond, up_to=up_to, limit=limit)
+        try:
+            text, head, floor = await (connection or self._reader).row(sql, bound)
+            records = _records(text)
+        except (StoreCorruptError, msgspec.DecodeError) as error:
+            if limit > 1:  # the events before the damaged one are good, and owed
+                half = limit // 2
+                return await self._page(wanted, types, beyond=beyond, up_to=up_to, limit=half, connection=connection)
+            text, _, _ = await self._reader.row(statements.sequences(sql), bound)
+            raise StoreCorruptError("it cannot be read", *_sequences(text)) from error
+        records, whole = _intact(records)
+        reached = min(head, up_to or head) if whole and len(records) < limit else records[-1].sequence
+        return Page(records, max(reached, beyond or 0), floor)
+
+
+def _intact(records: list[Record]) -> tuple[list[Record], bool]:
+    """The records before the first damaged one, and whether that is all of them; bytes made bytes again."""
+    for record in records:
+        if record.data.__class__ is list:
+            record.data = bytes.fromhex(record.data[0])
+    damaged = first_damaged(records)
+    if damaged is None:
+        return records, True
+    if damaged is records[0]:
+        raise StoreCorruptError("its checksum is wrong", damaged.sequence)
+    return records[: records.index(damaged)], False
+
+
+def _dense(page: Page, after: int) -> Page:
+    """The page, if no sequence is missing between `after` and its end."""
+    expected = max(after, page.floor)
+    for record in page.records:
+        expected += 1
+        if record.sequence != expected:
+            raise StoreCorruptError("it is missing", expected)
+    return page

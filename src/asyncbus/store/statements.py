@@ -1,0 +1,168 @@
+"""The SQL of the log: everything a user gives is bound, only counts and our own words are put together."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from functools import cache
+from typing import Any, Final
+
+from asyncbus.codec import seal
+from asyncbus.events import Record
+from asyncbus.filters import EventFilter
+
+Bound = list[Any]
+
+_BARE: Final = ("time", "type", "data", "checksum")
+_FULL: Final = (*_BARE, "id", "key", "metadata")
+
+MAX_ROWS: Final = 4096
+"""Rows of one INSERT: with seven columns they stay below the 32,766 variables that SQLite allows by default."""
+
+# Powers of two and three quarters of them: few statements to prepare and keep, and at most a third of one is padding.
+_LADDER: Final = sorted({1, 3} | {rows for step in range(1, 13) for rows in (2**step, 3 * 2**step // 4)})
+
+
+def insert(records: Sequence[Record], first: int) -> tuple[str, Bound]:
+    """One statement that stores up to `MAX_ROWS` records of one batch, the first as sequence `first`.
+
+    One multi-row statement is one step of SQLite, so the GIL is given back once a batch and not once a row, and in
+    autocommit mode it is whole or not at all. Rows of NULL pad it to the next rung of a ladder of prepared statements.
+    """
+    rows = _LADDER[bisect_left(_LADDER, len(records))]
+    seal_of_batch = seal(records[0].recorded_at)
+    bound: Bound = [records[0].recorded_at]
+    sequence = first - 1
+    if not any(record.id or record.key or record.metadata for record in records):
+        for record in records:
+            sequence += 1
+            bound += (record.time, record.type, record.data, record.checksum ^ seal_of_batch ^ sequence)
+        columns = _BARE
+    else:
+        for record in records:
+            sequence += 1
+            sealed = record.checksum ^ seal_of_batch ^ sequence
+            bound += (record.time, record.type, record.data, sealed, record.id, record.key, record.metadata)
+        columns = _FULL
+    bound += (None,) * (len(columns) * (rows - len(records)))
+    return _insert(rows, columns), bound
+
+
+@cache
+def _insert(rows: int, columns: tuple[str, ...]) -> str:
+    row = f"({', '.join('?' * len(columns))})"
+    found = ", ".join(f"column{place}" for place in range(1, len(columns) + 1))
+    return (
+        f"INSERT INTO events (recorded_at, {', '.join(columns)})"
+        f" SELECT ?, {found} FROM (VALUES {', '.join([row] * rows)}) WHERE column1 IS NOT NULL"
+    )
+
+
+_COLUMNS: Final = "sequence, recorded_at, time, type, data, checksum, id, key, metadata"
+
+_HEAD_AND_FLOOR: Final = (
+    "coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'events'), 0),"
+    " coalesce((SELECT max(last) FROM removals), 0)"
+)
+
+# One row of JSON for a whole page: SQLite gives the GIL back and needs it again at each row it steps to, which beside
+# a busy loop costs up to 5 ms each. It is built while the loop goes on, and msgspec reads it straight into records.
+# Bytes, which JSON cannot hold, stand as ["hex"].
+_PAGE: Final = (
+    "SELECT json_group_array(json_array(sequence, recorded_at, time, type,"
+    " CASE typeof(data) WHEN 'blob' THEN json_array(hex(data)) ELSE data END,"
+    f" checksum, id, key, metadata)), {_HEAD_AND_FLOOR} FROM ({{rows}})"
+)
+
+MAX_TYPES: Final = 32
+"""Types of a pattern that are read one by one and merged; more are found by looking at all events in order."""
+
+# A skip-scan: one index look-up for each distinct type, however many events it has.
+_TYPES: Final = (
+    "WITH RECURSIVE found (type) AS ("
+    " SELECT min(type) FROM events WHERE type >= ? AND type < ?"
+    " UNION ALL SELECT (SELECT min(type) FROM events WHERE type > found.type AND type < ?)"
+    f" FROM found WHERE found.type IS NOT NULL LIMIT {MAX_TYPES + 1})"
+    " SELECT type FROM found WHERE type IS NOT NULL"
+)
+
+
+def types_of(ranges: Sequence[tuple[str, str]]) -> tuple[str, Bound]:
+    """The distinct types in some ranges, as JSON (more than `MAX_TYPES`: cut off), the head and the floor."""
+    bound = [text for low, high in ranges for text in (low, high, high)]
+    found = " UNION ALL ".join([f"SELECT type FROM ({_TYPES})"] * len(ranges))
+    return f"SELECT json_group_array(type), {_HEAD_AND_FLOOR} FROM ({found})", bound
+
+
+def page(
+    wanted: EventFilter, types: Sequence[str] | None, *, beyond: int | None, up_to: int | None, limit: int
+) -> tuple[str, Bound]:
+    """Up to `limit` events that `wanted` describes, as one row: JSON, head, floor.
+
+    Args:
+        wanted: its own limit is left aside.
+        types: the few types its pattern has in this log: SQLite merges their ranges of the index and stops at the
+            limit. None: all events in order are looked at.
+        beyond: the sequence after which the page begins, in the direction of `wanted`; None: at its end.
+        up_to: the last sequence looked at.
+        limit: the most events of the page.
+    """
+    conditions: list[tuple[str, Any]] = [
+        ("sequence < ?" if wanted.newest_first else "sequence > ?", beyond),
+        ("sequence <= ?", up_to),
+        ("sequence >= ?", wanted.start_sequence),
+        ("sequence < ?", wanted.stop_sequence),
+        # recorded_at never decreases, so a search by halves finds where a range of it begins and ends.
+        (f"sequence >= ({_FIRST_RECORDED})", wanted.start_recorded),
+        (f"sequence < ({_FIRST_RECORDED})", wanted.stop_recorded),
+        ("time >= ?", wanted.since),
+        ("time < ?", wanted.until),
+        ("key = ?", wanted.key),
+    ]
+    clauses = [sql for sql, value in conditions if value is not None] or ["TRUE"]
+    bound: Bound = [value for _, value in conditions if value is not None]
+    if types:
+        one = f"SELECT {_COLUMNS} FROM events WHERE type = ? AND {' AND '.join(clauses)}"
+        rows = " UNION ALL ".join([one] * len(types))
+        bound = [value for type in types for value in (type, *bound)]
+    else:
+        if not wanted.pattern.matches_all:
+            ranges = wanted.pattern.ranges()
+            # The unary plus keeps the index on types out of it: it would gather all matches and sort them each time.
+            clauses.append(f"({' OR '.join(['(+type >= ? AND +type < ?)'] * len(ranges))})")
+            bound += [text for range in ranges for text in range]
+        rows = f"SELECT {_COLUMNS} FROM events WHERE {' AND '.join(clauses)}"
+    order = "DESC" if wanted.newest_first else "ASC"
+    return _PAGE.format(rows=f"{rows} ORDER BY sequence {order} LIMIT ?"), [*bound, limit]
+
+
+def sequences(page: str) -> str:
+    """The statement of a page, made to return the bare sequences, which damage elsewhere in an event leaves readable."""
+    return page.replace(_PAGE.partition(" FROM ({rows}")[0], f"SELECT json_group_array(sequence), {_HEAD_AND_FLOOR}")
+
+
+# The first sequence recorded at or after a moment, else one beyond the last: between `low` and `high`, halved each time.
+_FIRST_RECORDED: Final = (
+    "WITH RECURSIVE search (moment, low, high) AS ("
+    " SELECT ?, coalesce((SELECT min(sequence) FROM events), 0), coalesce((SELECT max(sequence) FROM events), 0) + 1"
+    " UNION ALL"
+    " SELECT moment,"
+    "  CASE WHEN (SELECT recorded_at FROM events WHERE sequence >= (low + high) / 2 ORDER BY sequence LIMIT 1) < moment"
+    "   THEN (low + high) / 2 + 1 ELSE low END,"
+    "  CASE WHEN (SELECT recorded_at FROM events WHERE sequence >= (low + high) / 2 ORDER BY sequence LIMIT 1) < moment"
+    "   THEN high ELSE (low + high) / 2 END"
+    " FROM search WHERE low < high)"
+    " SELECT low FROM search WHERE low >= high"
+)
+
+HEAD: Final = f"SELECT {_HEAD_AND_FLOOR}, log_id FROM log"
+"""Head, floor, and the log's own id."""
+
+BY_ID: Final = _PAGE.format(rows=f"SELECT {_COLUMNS} FROM events WHERE id IN (SELECT value FROM json_each(?))")
+"""The events that have one of some ids, given as JSON."""
+
+RECORD_REMOVAL: Final = (
+    "INSERT INTO removals (first, last, removed_at, reason)"
+    " SELECT min(sequence), max(sequence), ?, 'clear' FROM events HAVING count(*)"
+)
+REMOVE_ALL: Final = "DELETE FROM events"

@@ -1,0 +1,51 @@
+"""Remembers outside the database how far it was written, so that a lost tail is noticed.
+
+SQLite opens without a word a database whose -wal file was deleted or damaged; what it held is gone. The watermark is
+never ahead of what is durable: it is written after the commit, without fsync, so a power cut may leave it behind, and
+then it can miss a loss, but it never invents one.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from pathlib import Path
+from typing import Final
+from zlib import crc32
+
+_FORMAT: Final = struct.Struct("<32sQI")
+
+
+class Watermark:
+    """The sidecar file `<log>-watermark`: the log's id, the last durable sequence, and a checksum of both."""
+
+    def __init__(self, path: Path, log_id: str) -> None:
+        self.path = path.with_name(f"{path.name}-watermark")
+        self._log_id = log_id.encode()
+        self._descriptor: int | None = None
+
+    def read(self) -> int:
+        """The sequence it holds; 0 where it is missing, damaged, or another log's."""
+        try:
+            log_id, sequence, checksum = _FORMAT.unpack(self.path.read_bytes())
+        except (FileNotFoundError, struct.error):
+            return 0
+        intact = crc32(log_id + sequence.to_bytes(8, "little")) == checksum
+        return sequence if intact and log_id == self._log_id else 0
+
+    def open(self) -> None:
+        """Make ready for writing."""
+        self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o644)
+
+    def write(self, sequence: int) -> None:
+        """Move it; a few microseconds, for the page cache takes it."""
+        assert self._descriptor is not None
+        checksum = crc32(self._log_id + sequence.to_bytes(8, "little"))
+        os.lseek(self._descriptor, 0, os.SEEK_SET)
+        os.write(self._descriptor, _FORMAT.pack(self._log_id, sequence, checksum))
+
+    def close(self) -> None:
+        """Release the file."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
