@@ -33,7 +33,7 @@ from asyncbus.patterns import Pattern
 from asyncbus.publishing import Publishing
 from asyncbus.reading import Reading
 from asyncbus.statistics import BusStatistics, Health
-from asyncbus.store.base import Bounds, EventStore
+from asyncbus.store.base import EventStore
 from asyncbus.store.memory import MemoryStore
 from asyncbus.subscription import Subscription
 from asyncbus.tail import Tail
@@ -96,16 +96,23 @@ class EventBus(Publishing, Reading):
         self._clock = SystemClock() if clock is None else clock
         self._encoder = Encoder(max_payload, self._clock.now)
         self._inbox = Inbox(check_count("inbox_capacity", inbox_capacity), inbox_bytes)
-        self._recent_capacity = max(check_count("recent_capacity", recent_capacity), inbox_capacity)
+        recent_capacity = max(check_count("recent_capacity", recent_capacity), inbox_capacity)
         self._close_timeout = check_seconds("close_timeout", close_timeout)
+        self._history = History(self._store, recent_capacity)
+        self._fanout = Fanout(self._history)
+        self._writer = Writer(
+            self._store,
+            self._inbox,
+            self._clock,
+            on_committed=self._fanout.dispatch,
+            until_readers_allow=self._until_readers_allow,
+        )
         self._order = itertools.count()
         self._subscriptions: dict[Subscription, Handler | None] = {}
         self._handling: dict[asyncio.Task[None], Subscription] = {}
-        self._loop = None
+        self._thread = None
         self._unpublishable = BusClosedError(_NOT_OPEN)
-        self._history = None
-        self._fanout: Fanout | None = None
-        self._writer: Writer | None = None
+        self._is_open = False
         self._feeding: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
         self._failure: AsyncBusError | None = None
@@ -121,32 +128,21 @@ class EventBus(Publishing, Reading):
         """
         if self._feeding is not None or self._closing is not None:
             raise BusClosedError("a bus is opened once; make a new one with the same store")
-        self._inbox.start()
+        self._inbox.start(self._store.features.batch_limit)
         bounds = await self._store.open()
-        self._history = History(self._store, bounds, self._recent_capacity)
-        self._fanout = Fanout(self._history)
+        self._history.begin(bounds)
+        self._is_open = True
         if self._store.features.read_only:
             self._unpublishable = StoreReadOnlyError("this bus was opened with read_only=True; it cannot publish")
             feed = Tail(self._store, self._history, on_committed=self._fanout.dispatch).run()
         else:
             self._unpublishable = None
-            self._loop = self._inbox.loop
-            feed = self._make_writer(bounds).run()
+            self._thread = self._inbox.thread
+            feed = self._writer.run(bounds.recorded_at)
         self._feeding = asyncio.create_task(self._feed(feed), name="asyncbus writer")
         for subscription, handler in tuple(self._subscriptions.items()):
             self._attach_registered(subscription, handler)
         return self
-
-    def _make_writer(self, bounds: Bounds) -> Writer:
-        self._writer = Writer(
-            self._store,
-            self._inbox,
-            self._clock,
-            recorded_at=bounds.recorded_at,
-            on_committed=self._fanout.dispatch,
-            until_readers_allow=self._until_readers_allow,
-        )
-        return self._writer
 
     async def _feed(self, feed: Coroutine[Any, Any, None]) -> None:
         """Run the source of the fan-out; where it fails, nobody may wait for it any more."""
@@ -155,7 +151,7 @@ class EventBus(Publishing, Reading):
         except BaseException as error:
             reason = f"the bus has failed: {error!r}; close it and open a new one"
             self._failure = error if isinstance(error, AsyncBusError) else StoreFailedError(reason)
-            self._loop = None
+            self._thread = None
             self._unpublishable = self._unpublishable or BusClosedError(reason)
             self._inbox.abandon(reason)
             for subscription in tuple(self._subscriptions):
@@ -194,7 +190,7 @@ class EventBus(Publishing, Reading):
         await asyncio.shield(self._closing)
 
     async def _close_in_order(self, closer: asyncio.Task[Any] | None, *, deliver: bool) -> None:
-        self._loop = None
+        self._thread = None
         self._unpublishable = BusClosedError(_CLOSED)
         readers = tuple(self._subscriptions)
         for reader in readers:
@@ -215,7 +211,7 @@ class EventBus(Publishing, Reading):
                 or "the store",
             )
         await self._cancel(closer)
-        self._history = None
+        self._is_open = False
         await self._store.close()
 
     async def _stop_feeding(self) -> None:
@@ -297,7 +293,7 @@ class EventBus(Publishing, Reading):
             handled=handler is not None,
             on_end=self._forget,
         )
-        if self._history is not None:
+        if self._is_open:
             self._attach(subscription, handler)
         self._subscriptions[subscription] = handler
         return subscription
@@ -412,14 +408,13 @@ class EventBus(Publishing, Reading):
         Raises:
             BusClosedError, WrongEventLoopError, StoreReadOnlyError, StoreError
         """
-        if self._loop is not asyncio.get_running_loop():
+        if self._thread != threading.get_ident():
             self._refuse()
         await self._inbox.command(self._clear)
 
     async def _clear(self) -> None:
         await self._store.clear()
-        if self._history is not None:
-            self._history.clear(self._history.head)
+        self._history.clear(self._history.head)
 
     def statistics(self) -> BusStatistics:
         """What the bus and its subscriptions have done so far; zeros before it is opened."""
@@ -427,21 +422,21 @@ class EventBus(Publishing, Reading):
         ranked = sorted(self._subscriptions, key=lambda subscription: subscription.rank)
         return BusStatistics(
             published=inbox.taken + inbox.depth,
-            stored=writer.stored if writer else 0,
-            duplicates=writer.duplicates if writer else 0,
-            failed=writer.failed if writer else 0,
-            failed_unawaited=writer.failed_unawaited if writer else 0,
+            stored=writer.stored,
+            duplicates=writer.duplicates,
+            failed=writer.failed,
+            failed_unawaited=writer.failed_unawaited,
             withdrawn=inbox.withdrawn,
-            batches=writer.batches if writer else 0,
+            batches=writer.batches,
             inbox_depth=inbox.depth,
             inbox_bytes=inbox.size,
             inbox_high_water=max(inbox.high_water, inbox.depth),
             waiting_publishers=inbox.waiting,
-            commit_time=writer.commit_time if writer else 0.0,
-            last_commit_time=writer.last_commit_time if writer else 0.0,
-            slowest_commit_time=writer.slowest_commit_time if writer else 0.0,
-            head=self._history.head if self._history else 0,
-            blocked_by=tuple(blocker.name for blocker in self._fanout.blockers) if self._fanout else (),
+            commit_time=writer.commit_time,
+            last_commit_time=writer.last_commit_time,
+            slowest_commit_time=writer.slowest_commit_time,
+            head=self._history.head,
+            blocked_by=tuple(blocker.name for blocker in self._fanout.blockers),
             subscriptions=tuple(subscription.statistics() for subscription in ranked),
         )
 
@@ -449,17 +444,16 @@ class EventBus(Publishing, Reading):
         """Whether it can store and deliver, and if not, why."""
         if self._failure is not None:
             return Health(status="failed", reason=self._failure)
-        if self._history is None or self._closing is not None:
+        if not self._is_open or self._closing is not None:
             return Health(status="closed")
-        error = self._writer.error if self._writer else None
+        error = self._writer.error
         if error is None:
             return Health(status="ok")
         return Health(status="failed" if isinstance(error, StoreFailedError) else "degraded", reason=error)
 
     def __repr__(self) -> str:
         state = self.health().status
-        head = self._history.head if self._history else 0
-        return f"<EventBus {state} head={head} subscriptions={len(self._subscriptions)}>"
+        return f"<EventBus {state} head={self._history.head} subscriptions={len(self._subscriptions)}>"
 
 
 async def _first(subscription: Subscription, timeout: float | None) -> Event:
@@ -467,5 +461,3 @@ async def _first(subscription: Subscription, timeout: float | None) -> Event:
         async for event in subscription:
             return event
     raise BusClosedError("the bus was closed before the event came")
-
-

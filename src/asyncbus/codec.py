@@ -15,8 +15,8 @@ import msgspec
 from asyncbus.errors import PayloadError
 from asyncbus.events import Record
 
-_encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder().decode
+json_encode = msgspec.json.Encoder().encode
+_json_decode = msgspec.json.Decoder().decode
 
 _BINARY: Final = 0x5A5A_5A5A
 """Mixed into the checksum of a payload of bytes, so that text and bytes of the same content differ."""
@@ -29,28 +29,30 @@ def encode(data: Any) -> bytes:
         PayloadError: with the path of what msgspec refuses, or of a NaN or an infinity.
     """
     try:
-        encoded = _encode(data)
-    except RecursionError:
-        raise PayloadError("$", "nested too deeply, or containing itself") from None
+        encoded = json_encode(data)
     except Exception as error:  # msgspec runs the properties and iterators of the user's own classes
-        path, reason = _offender(data, "$", error)
-        raise PayloadError(path, reason) from error
+        raise refusal(data, error) from error
     # msgspec writes NaN and infinity as null, so only a payload that has a null can hide one.
-    if b"null" in encoded and data is not None:
-        _refuse_non_finite(data)
+    if b"null" in encoded:
+        refuse_non_finite(data)
     return encoded
 
 
-def decode(data: str | bytes) -> Any:
-    """What was encoded: JSON text gives its value, bytes are themselves.
+def refusal(data: Any, error: Exception) -> PayloadError:
+    """The error that says which part of `data` msgspec refused with `error`."""
+    if isinstance(error, RecursionError):
+        return PayloadError("$", "nested too deeply, or containing itself")
+    return PayloadError(*_offender(data, "$", error))
+
+
+def decode(text: str) -> Any:
+    """The value of a JSON text.
 
     Raises:
         PayloadError: it is not JSON, or nested deeper than the stack allows here.
     """
-    if data.__class__ is bytes:
-        return data
     try:
-        return _decode(data)
+        return _json_decode(text)
     except (msgspec.DecodeError, RecursionError) as error:
         raise PayloadError("$", f"cannot be decoded: {error}") from error
 
@@ -59,10 +61,10 @@ def _offender(data: Any, path: str, error: Exception) -> tuple[str, str]:
     """Descend to the innermost part that cannot be encoded on its own."""
     for step, part in _parts(data):
         try:
-            _encode(part)
+            json_encode(part)
         except RecursionError:
             break
-        except Exception as inner:
+        except Exception as inner:  # noqa: BLE001  # whatever it is, the search goes on inside
             return _offender(part, path + step, inner)
     return path, f"{type(data).__name__}: {error}"
 
@@ -82,7 +84,8 @@ def _parts(data: Any) -> Iterator[tuple[str, Any]]:
             yield f".{name}", getattr(data, name, None)
 
 
-def _refuse_non_finite(data: Any) -> None:
+def refuse_non_finite(data: Any) -> None:
+    """Raise `PayloadError` if `data`, which has been encoded, holds a NaN or an infinity."""
     waiting = [("$", msgspec.to_builtins(data, str_keys=True))]
     while waiting:
         path, value = waiting.pop()

@@ -39,7 +39,9 @@ A publish that raises any of these, except `PublishOutcomeUnknownError`, was not
 
 from __future__ import annotations
 
-from typing import Any, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
+
+_SHORT: Final = 80
 
 _Error = TypeVar("_Error", bound="AsyncBusError")
 
@@ -117,7 +119,9 @@ class PayloadTooLargeError(PayloadError):
     def __init__(self, size: int, limit: int) -> None:
         self.size = size
         self.limit = limit
-        super().__init__("$", f"{size} bytes encoded, at most {limit} allowed; raise max_payload or publish a reference")
+        super().__init__(
+            "$", f"{size} bytes encoded, at most {limit} allowed; raise max_payload or publish a reference"
+        )
 
 
 class BusClosedError(AsyncBusError):
@@ -203,7 +207,9 @@ class EventsLostError(SubscriptionError):
     def __init__(self, first: int, last: int) -> None:
         self.first = first
         self.last = last
-        super().__init__(f"events {first} to {last} were removed; start='earliest' or start={last + 1} goes on after them")
+        super().__init__(
+            f"events {first} to {last} were removed; start='earliest' or start={last + 1} goes on after them"
+        )
 
 
 class SubscriptionOverflowError(SubscriptionError):
@@ -315,4 +321,4 @@ class SequenceExhaustedError(StoreError):
 
 def _short(value: object) -> str:
     text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
+    return text if len(text) <= _SHORT else f"{text[: _SHORT - 3]}..."

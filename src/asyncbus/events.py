@@ -49,7 +49,7 @@ class Event(Struct, gc=False, eq=False):
     """
 
     _record: Record
-    _decode: Callable[[str | bytes], Any]
+    _decode: Callable[[str], Any]
     _data: Any = _UNREAD
 
     @property
@@ -71,7 +71,10 @@ class Event(Struct, gc=False, eq=False):
         """
         data = self._data
         if data is _UNREAD:
-            data = self._data = self._decode(self._record.data)
+            data = self._record.data
+            if data.__class__ is not bytes:
+                data = self._decode(data)
+            self._data = data
         return data
 
     @property

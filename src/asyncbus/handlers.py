@@ -62,8 +62,8 @@ async def _handle_what_is_there(handler: Handler, subscription: Subscription, cl
             outcome = handler(event)
             if awaited or inspect.isawaitable(outcome):
                 await outcome
-        except Exception:  # noqa: BLE001  # the handler is somebody else's code, and harms nobody else
-            _report(subscription)
+        except Exception as error:  # noqa: BLE001  # the handler is somebody else's code, and harms nobody else
+            _report(subscription, error)
         count += 1
         if not count % _LOOK_EVERY and clock.monotonic() - began > SLICE:
             break
@@ -73,8 +73,8 @@ async def _handle_what_is_there(handler: Handler, subscription: Subscription, cl
         await asyncio.sleep(0)
 
 
-def _report(subscription: Subscription) -> None:
+def _report(subscription: Subscription, error: Exception) -> None:
     subscription.errors += 1
     record = subscription.current
     if record is not None:
-        log.exception("handler %s failed at event %d (%s)", subscription.name, record.sequence, record.type)
+        log.error("handler %s failed at event %d (%s)", subscription.name, record.sequence, record.type, exc_info=error)

@@ -13,7 +13,7 @@ from asyncbus.events import Record
 from asyncbus.filters import EventFilter
 from asyncbus.options import Start
 from asyncbus.patterns import Pattern
-from asyncbus.store.base import Appended, Bounds, EventStore, Page
+from asyncbus.store.base import Bounds, EventStore, Page
 
 _JOIN: Final = 512
 
@@ -25,19 +25,23 @@ class History:
     to the disk.
 
     Args:
-        store: open.
-        bounds: what it held when it was opened.
+        store: where older events are read.
         recent_capacity: events kept in memory.
     """
 
-    def __init__(self, store: EventStore, bounds: Bounds, recent_capacity: int) -> None:
+    def __init__(self, store: EventStore, recent_capacity: int) -> None:
         self._store = store
         self._capacity = recent_capacity
         self._batches: deque[list[Record]] = deque()
         self._size = 0
         # Everything above `_after` and up to `head` is in memory.
-        self._after = bounds.head
-        self.head = bounds.head
+        self._after = 0
+        self.head = 0
+        self.floor = 0
+
+    def begin(self, bounds: Bounds) -> None:
+        """The store was opened, and held this."""
+        self._after = self.head = bounds.head
         self.floor = bounds.floor
 
     def add(self, records: Sequence[Record], floor: int) -> None:

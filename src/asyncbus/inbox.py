@@ -1,8 +1,9 @@
 """Where publishers and the writer meet: events in the order they were accepted, until the writer takes them.
 
-Everything that waits to be written is one `Batch`; the writer takes it whole and leaves an empty one, so a batch is
-whatever arrived while the last one was being committed. Publishers on the loop's thread and on others append to the
-same batch. The loop's thread needs no lock for that; other threads hold one among themselves and against `take`.
+Events wait in batches, each of which the writer takes whole, so a batch is whatever arrived while the last one was
+being committed, up to what the store likes to get at once. Publishers on the loop's thread and on others append to the
+same open batch. The loop's thread needs no lock for that; other threads hold one among themselves and against whoever
+changes the open batch.
 """
 
 from __future__ import annotations
@@ -13,27 +14,21 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from concurrent.futures import Future as ThreadFuture
 from copy import copy
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from msgspec import Struct
 
-from asyncbus.errors import BatchTooLargeError, BusClosedError, StoreFailedError, WouldDeadlockError
+from asyncbus.errors import (
+    BatchTooLargeError,
+    BusClosedError,
+    StoreFailedError,
+    WouldDeadlockError,
+    WrongEventLoopError,
+)
 from asyncbus.events import Record
 
 AnyFuture: TypeAlias = "asyncio.Future[None] | ThreadFuture[None]"
 Task: TypeAlias = "asyncio.Task[Any] | None"
-
-
-class Submission(Record, array_like=True, gc=False):
-    """A record on its way through the inbox, and what became of it.
-
-    Attributes:
-        batch: the batch it is part of; one that has been withdrawn or refused belongs to a failed batch of its own.
-        duplicate: whether it repeated an event that was stored before.
-    """
-
-    batch: Batch = None  # type: ignore[assignment]  # set when the inbox accepts it
-    duplicate: bool = False
 
 
 class Waiter(Struct, frozen=True, eq=False):
@@ -66,6 +61,23 @@ class Batch:
         self.error = error
 
 
+OUTSIDE: Final = Batch(BusClosedError("this event is not in the inbox"))
+"""Where submissions are that no batch holds."""
+
+
+class Submission(Record, array_like=True, gc=False):
+    """A record on its way through the inbox, and what became of it.
+
+    Attributes:
+        batch: what it is part of; `OUTSIDE` before it is accepted and after it was withdrawn, and a failed batch of its
+            own where the store refused it.
+        duplicate: whether it repeated an event that was stored before.
+    """
+
+    batch: Batch = OUTSIDE
+    duplicate: bool = False
+
+
 class _InLine(Struct, frozen=True, eq=False):
     """A publisher that waits for room."""
 
@@ -92,7 +104,12 @@ class Inbox:
         # Whether any reader can block the writer: only then is it worth knowing which task waits.
         self.watch_tasks = False
         self._open = Batch()
-        self._in_flight = Batch(BusClosedError("nothing was written yet"))
+        # Batches that are full and wait before the open one, and what they hold together.
+        self._full: deque[Batch] = deque()
+        self._full_events = 0
+        self._full_size = 0
+        self._in_flight = Batch()
+        self._in_flight.taken = self._in_flight.settled = True
         self._line: deque[_InLine] = deque()
         self._lock = threading.Lock()
         self._closed: BusClosedError | None = None
@@ -100,20 +117,24 @@ class Inbox:
         self._knocked = False
         self._barred: Collection[Task] = ()
 
-    def start(self) -> None:
-        """Belong to the running loop and its thread from now on."""
+    def start(self, batch_limit: int) -> None:
+        """Belong to the running loop and its thread from now on; batches have at most `batch_limit` events.
+
+        Only a `publish_many` of more makes a larger one.
+        """
         self.loop = asyncio.get_running_loop()
         self.thread = threading.get_ident()
+        self._batch_limit = batch_limit
 
     @property
     def depth(self) -> int:
         """Events that wait to be taken."""
-        return len(self._open.submissions)
+        return len(self._open.submissions) + self._full_events
 
     @property
     def size(self) -> int:
         """Their payloads."""
-        return self._open.size + self._open.thread_size
+        return self._open.size + self._open.thread_size + self._full_size
 
     @property
     def waiting(self) -> int:
@@ -127,12 +148,16 @@ class Inbox:
         # As `_fits` and `_accept` do, written out: this runs for every event (benchmarks/bench_publish.py).
         batch = self._open
         size = len(submission.data)
+        waiting = len(batch.submissions)
         if (
             self._line
-            or len(batch.submissions) >= self.capacity
-            or batch.size + batch.thread_size + size > self.max_bytes
+            or waiting + self._full_events >= self.capacity
+            or batch.size + batch.thread_size + self._full_size + size > self.max_bytes
         ):
             return False
+        if waiting >= self._batch_limit:
+            with self._lock:
+                batch = self._begin_batch()
         submission.batch = batch
         batch.submissions.append(submission)
         batch.size += size
@@ -151,7 +176,8 @@ class Inbox:
             raise BatchTooLargeError(len(submissions), size, self.capacity, self.max_bytes)
         if self._line or not self._fits(len(submissions), size):
             return False
-        self._accept(submissions)
+        with self._lock:
+            self._accept(submissions)
         self._open.size += size
         self._wake()
         return True
@@ -165,6 +191,7 @@ class Inbox:
             BusClosedError: the bus closed before there was room.
             WouldDeadlockError: the caller's own full queue keeps the writer from making room.
         """
+        self._check_loop()
         entry = _InLine(submissions, _size(submissions), self.loop.create_future(), self._waiting_task())
         with self._lock:
             self._line.append(entry)
@@ -181,17 +208,18 @@ class Inbox:
         Raises:
             WouldDeadlockError: the caller's own full queue keeps the writer from taking it.
         """
+        self._check_loop()
         waiter = Waiter(self.loop.create_future(), events, self._waiting_task())
         batch.waiters.append(waiter)
         await waiter.future  # type: ignore[misc]  # it is the loop's future
 
     async def flush(self) -> None:
         """Wait until all that is accepted is settled; raise what its commits raised."""
-        for batch in (self._in_flight, self._open):
+        for batch in (self._in_flight, *self._full, self._open):
             if not batch.settled and (batch.taken or batch.submissions or batch.commands):
                 await self.settle(batch, events=0)
-                if batch.error is not None:
-                    raise copy(batch.error)
+            if batch.error is not None:
+                raise copy(batch.error)
 
     async def command(self, act: Callable[[], Awaitable[None]]) -> None:
         """Have the writer do something after all that is accepted now was written, and wait for it.
@@ -217,9 +245,8 @@ class Inbox:
         """Take back what the writer has not taken."""
         if not submissions[0].batch.taken:
             self.withdrawn += len(submissions)
-            gone = Batch(BusClosedError("withdrawn by its publisher"))
             for submission in submissions:
-                submission.batch = gone
+                submission.batch = OUTSIDE
 
     def _waiting_task(self) -> Task:
         if not self.watch_tasks:
@@ -278,7 +305,7 @@ class Inbox:
 
     async def take(self) -> Batch | None:
         """Wait for something to write and take all of it, making room for those in line; None: closed and empty."""
-        while not (self._open.submissions or self._open.commands):
+        while not (self._full or self._open.submissions or self._open.commands):
             with self._lock:
                 if self._closed is not None:
                     return None
@@ -287,12 +314,15 @@ class Inbox:
                 self._sleeper = self.loop.create_future()
                 self._knocked = False
             await self._sleeper
+        self.high_water = max(self.high_water, self.depth)
         with self._lock:
-            batch = self._in_flight = self._open
+            if not self._full:
+                self._begin_batch()
+            batch = self._in_flight = self._full.popleft()
             batch.taken = True
-            self._open = Batch()
+            self._full_events -= len(batch.submissions)
+            self._full_size -= batch.size + batch.thread_size
             self._admit()
-        self.high_water = max(self.high_water, len(batch.submissions))
         self.taken += len(batch.submissions)
         if self.withdrawn:
             batch.submissions = [submission for submission in batch.submissions if submission.batch is batch]
@@ -316,7 +346,8 @@ class Inbox:
         Those that wait already get `WouldDeadlockError`.
         """
         self._barred = tasks
-        for waiter in self._open.waiters:
+        waiting = [waiter for batch in (*self._full, self._open) for waiter in batch.waiters]
+        for waiter in waiting:
             if waiter.task in tasks:
                 _fail(waiter.future, WouldDeadlockError(_DEADLOCK))
         for entry in tuple(self._line):
@@ -337,11 +368,18 @@ class Inbox:
         """The writer is gone: of the batch it had taken nobody knows, what it had not taken is not stored."""
         self.close(reason)
         self._in_flight.error = self._in_flight.error or StoreFailedError(reason, outcome_unknown=True)
-        self._open.error = BusClosedError(reason)
-        for batch in (self._in_flight, self._open):
+        for batch in (self._in_flight, *self._full, self._open):
             if not batch.settled:
+                batch.error = batch.error or BusClosedError(reason)
                 batch.taken = True
                 self.settled(batch)
+
+    def _check_loop(self) -> None:
+        # Where publishing touches the loop; a look at it for every event would cost a system call each.
+        if asyncio.get_running_loop() is not self.loop:
+            raise WrongEventLoopError(
+                "this bus was opened on another event loop, which no longer runs here; open a new bus on this one"
+            )
 
     def _wake(self) -> None:
         sleeper, self._sleeper = self._sleeper, None
@@ -349,10 +387,22 @@ class Inbox:
             sleeper.set_result(None)
 
     def _fits(self, events: int, size: int) -> bool:
-        return len(self._open.submissions) + events <= self.capacity and self.size + size <= self.max_bytes
+        return self.depth + events <= self.capacity and self.size + size <= self.max_bytes
+
+    def _begin_batch(self) -> Batch:
+        # Under the lock: no other thread may be appending to the one that becomes full.
+        batch = self._open
+        self._full.append(batch)
+        self._full_events += len(batch.submissions)
+        self._full_size += batch.size + batch.thread_size
+        self._open = Batch()
+        return self._open
 
     def _accept(self, submissions: Sequence[Submission]) -> None:
+        # Under the lock, like all that may begin a batch.
         batch = self._open
+        if batch.submissions and len(batch.submissions) + len(submissions) > self._batch_limit:
+            batch = self._begin_batch()
         for submission in submissions:
             submission.batch = batch
         batch.submissions.extend(submissions)
@@ -372,7 +422,7 @@ class Inbox:
         with self._lock:
             if entry in self._line:
                 self._line.remove(entry)
-        return entry.submissions[0].batch is None
+        return entry.submissions[0].batch is OUTSIDE
 
 
 _DEADLOCK = (

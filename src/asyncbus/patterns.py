@@ -97,7 +97,9 @@ class Ranked(Protocol):
     """What the index holds: anything with a rank, by which receivers are ordered."""
 
     @property
-    def rank(self) -> tuple[int, int]: ...
+    def rank(self) -> tuple[int, int]:
+        """Lower ones come first."""
+        ...
 
 
 R = TypeVar("R", bound=Ranked)

@@ -19,7 +19,7 @@ from asyncbus.errors import (
     WrongThreadError,
 )
 from asyncbus.events import NewEvent, Receipt
-from asyncbus.inbox import Inbox, Submission
+from asyncbus.inbox import OUTSIDE, Inbox, Submission
 from asyncbus.options import Ack, check_ack, check_seconds
 from asyncbus.receipts import PendingReceipt, outcome, stored
 
@@ -37,8 +37,8 @@ class Publishing:
 
     _encoder: Encoder
     _inbox: Inbox
-    # The loop on which publishing is possible. None while it is not, and then the error says why.
-    _loop: asyncio.AbstractEventLoop | None
+    # The loop's thread, on which publishing is possible. None while it is not, and then the error says why.
+    _thread: int | None
     _unpublishable: AsyncBusError | None
 
     @overload
@@ -107,7 +107,7 @@ class Publishing:
             WouldDeadlockError: called by a handler whose own full queue the writer waits for.
             StoreFullError, StoreFailedError: the store could not store it.
         """
-        if self._loop is not asyncio.get_running_loop():
+        if self._thread != threading.get_ident():
             self._refuse()
         if ack != "stored" and ack != "accepted":  # noqa: PLR1714  # twice as fast as a set, and once an event
             check_ack(ack)
@@ -129,10 +129,10 @@ class Publishing:
                 if ack == "stored":
                     return await stored(submission, self._inbox)
         except TimeoutError:
-            if submission.sequence:  # it came in the same turn of the loop
-                return outcome(submission)
-            if submission.batch is None or submission.batch.error is not None:
+            if submission.batch is OUTSIDE:
                 raise TimeoutError(f"not stored within {timeout} s, and withdrawn") from None
+            if submission.batch.settled:  # the answer came in the same turn of the loop
+                return outcome(submission)
             raise PublishOutcomeUnknownError(submission.id, f"no answer from the store within {timeout} s") from None
         return PendingReceipt(submission, self._inbox)
 
@@ -158,7 +158,7 @@ class Publishing:
             InboxFullError: there is no room, or others wait in line for it.
             And what `publish` raises at once.
         """
-        if self._loop is None or threading.get_ident() != self._inbox.thread:
+        if self._thread != threading.get_ident():
             self._refuse()
         submission = self._encoder.submission(type, data, id, key, metadata, time)
         if not self._inbox.put(submission):
@@ -192,10 +192,10 @@ class Publishing:
             TimeoutError: there was no room in time; not stored.
             And what `publish` raises at once.
         """
-        if self._loop is None:
-            self._refuse()
         inbox = self._inbox
-        if threading.get_ident() == inbox.thread:
+        if self._thread is None:
+            self._refuse()
+        if threading.get_ident() == self._thread:
             raise WrongThreadError(
                 "publish_from_thread would block the event loop; await publish(…) here, or call publish_nowait(…)"
             )
@@ -220,7 +220,7 @@ class Publishing:
             BatchTooLargeError: more than the inbox ever holds; nothing was queued.
             And what `publish` raises, for any of them: none was stored.
         """
-        if self._loop is not asyncio.get_running_loop():
+        if self._thread != threading.get_ident():
             self._refuse()
         submissions = [self._submission(event) for event in events]
         if not submissions:
@@ -238,9 +238,7 @@ class Publishing:
     def _submission(self, event: object) -> Submission:
         match event:
             case NewEvent():
-                return self._encoder.submission(
-                    event.type, event.data, event.id, event.key, event.metadata, event.time
-                )
+                return self._encoder.submission(event.type, event.data, event.id, event.key, event.metadata, event.time)
             case (str() as type, data):
                 return self._encoder.submission(type, data)
         raise InvalidOptionError("events", "NewEvents, or pairs of type and data", event)
@@ -251,7 +249,7 @@ class Publishing:
         Raises:
             Whatever kept some of it from being stored.
         """
-        if self._loop is not asyncio.get_running_loop():
+        if self._thread != threading.get_ident():
             self._refuse()
         await self._inbox.flush()
 

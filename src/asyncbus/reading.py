@@ -27,7 +27,8 @@ class Reading:
 
     _store: EventStore
     _clock: Clock
-    _history: History | None
+    _history: History
+    _is_open: bool
 
     def replay(
         self,
@@ -133,7 +134,9 @@ class Reading:
             if len(records) < _QUERY_PAGE:
                 return found
             last = records[-1].sequence
-            chunk = replace(chunk, stop_sequence=last) if wanted.newest_first else replace(chunk, start_sequence=last + 1)
+            chunk = (
+                replace(chunk, stop_sequence=last) if wanted.newest_first else replace(chunk, start_sequence=last + 1)
+            )
 
     def recent(self, pattern: object = "*") -> list[Event]:
         """The matching ones of the last `recent_capacity` events of this run, from memory, ascending."""
@@ -146,7 +149,7 @@ class Reading:
         return await self._store.latest_sequence()
 
     def _readable(self) -> History:
-        if self._history is None:
+        if not self._is_open:
             raise BusClosedError("the bus is not open; use it inside `async with bus:`")
         return self._history
 

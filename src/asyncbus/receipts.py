@@ -78,7 +78,8 @@ def outcome(submission: Submission) -> Receipt:
     if submission.sequence:
         return Receipt(submission.sequence, submission.duplicate)
     error = submission.batch.error
-    assert error is not None, "a settled event has a sequence or an error"
+    if error is None:  # a settled event has a sequence, or its batch an error
+        raise StoreFailedError("the store has not said what became of this event", outcome_unknown=True)
     if isinstance(error, StoreFailedError) and error.outcome_unknown:
         raise PublishOutcomeUnknownError(submission.id, error.reason) from error
     raise copy(error)

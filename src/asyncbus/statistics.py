@@ -15,7 +15,7 @@ class SubscriptionStatistics(Struct, frozen=True, kw_only=True):
         pattern: what it subscribed to.
         phase: "live" or "catching_up".
         position: every matching event at or below it was delivered.
-        backlog: head − position.
+        backlog: head minus position.
         queued: events that wait in its queue.
         delivered: events handed out (after `where`).
         dropped: events that `when_full="drop_oldest"` dropped.

@@ -26,7 +26,7 @@ from asyncbus.statistics import SubscriptionStatistics
 log = logging.getLogger("asyncbus")
 
 FIRST_PAGE: Final = 512
-"""Events of a reader's first page from the store, so that the first event comes soon; each next page is twice as long."""
+"""Events of a reader's first page, so that the first event comes soon; each next page is twice as long."""
 
 LAST_PAGE: Final = 4096
 """Events of the longest page: long enough to outweigh a turn of a busy loop, and about 2 MB of memory."""

@@ -21,7 +21,6 @@ class Writer:
         store: where to.
         inbox: where from.
         clock: gives `recorded_at`, and measures commits.
-        recorded_at: of the last event of the store, in microseconds; it never decreases.
         on_committed: gets the records of each batch that were stored, ascending, and what the store said.
         until_readers_allow: awaited before each batch.
     """
@@ -32,14 +31,14 @@ class Writer:
         inbox: Inbox,
         clock: Clock,
         *,
-        recorded_at: int,
         on_committed: Callable[[Sequence[Record], Appended], None],
         until_readers_allow: Callable[[], Awaitable[None]],
     ) -> None:
         self._store = store
         self._inbox = inbox
         self._clock = clock
-        self._recorded_at = recorded_at
+        # Of the last event of the store, in microseconds; it never decreases.
+        self._recorded_at = 0
         self._on_committed = on_committed
         self._until_readers_allow = until_readers_allow
         self.stored = 0
@@ -52,8 +51,13 @@ class Writer:
         self.slowest_commit_time = 0.0
         self.error: Exception | None = None
 
-    async def run(self) -> None:
-        """Write until the inbox is closed and empty. Not to be cancelled: close the inbox instead."""
+    async def run(self, recorded_at: int) -> None:
+        """Write until the inbox is closed and empty. Not to be cancelled: close the inbox instead.
+
+        Args:
+            recorded_at: when the last event of the store was recorded, in microseconds.
+        """
+        self._recorded_at = recorded_at
         while True:
             await self._until_readers_allow()
             batch = await self._inbox.take()

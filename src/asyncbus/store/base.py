@@ -21,12 +21,14 @@ class Features(Struct, frozen=True, kw_only=True):
         dense: sequences are consecutive, without holes.
         exclusive: only one store at a time can be open for writing.
         read_only: nothing can be appended; `changed` tells of what others append.
+        batch_limit: records that one `append` should get at most, for speed; it may get more.
     """
 
     durable: bool = False
     dense: bool = True
     exclusive: bool = False
     read_only: bool = False
+    batch_limit: int = 8192
 
 
 class Bounds(Struct, frozen=True):

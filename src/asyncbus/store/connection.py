@@ -29,9 +29,7 @@ class Connection:
     async def open(cls, path: Path, mode: str, gil: GilYielder) -> Connection:
         """Connect; `mode` is "ro" or "rw". The file must exist."""
         with gil, translated(path):
-            connection = await aiosqlite.connect(
-                uri(path, mode), uri=True, isolation_level=None, timeout=BUSY_TIMEOUT
-            )
+            connection = await aiosqlite.connect(uri(path, mode), uri=True, isolation_level=None, timeout=BUSY_TIMEOUT)
         return cls(connection, path, gil)
 
     async def rows(self, sql: str, bound: Sequence[Any] = ()) -> list[sqlite3.Row]:

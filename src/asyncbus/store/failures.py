@@ -39,7 +39,7 @@ def translated(path: Path) -> Iterator[None]:
         raise StoreFailedError(f"{path}: {error}") from error
 
 
-def meaning(path: Path, error: sqlite3.Error) -> StoreError:
+def meaning(path: Path, error: sqlite3.Error) -> StoreError:  # noqa: PLR0911  # a table, a line each
     """The error of the store that says what happened and what to do."""
     code = getattr(error, "sqlite_errorcode", 0)
     match code & _PRIMARY:
@@ -60,4 +60,3 @@ def meaning(path: Path, error: sqlite3.Error) -> StoreError:
     if "decode to UTF-8" in str(error):
         return StoreCorruptError(f"{path} is damaged: {error}")
     return StoreFailedError(f"{path}: {error}; close the bus and open it again", outcome_unknown=True)
-

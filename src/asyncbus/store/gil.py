@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from functools import partial
 from types import TracebackType
 from typing import Final
 
@@ -26,10 +25,10 @@ class GilYielder:
     """A context held while an operation runs on the SQLite thread; without one in flight there is no timer.
 
     Args:
-        pause: what lets other threads have the GIL for a moment.
+        pause: lets other threads have the GIL for so many seconds.
     """
 
-    def __init__(self, pause: Callable[[], None] = partial(time.sleep, _PAUSE)) -> None:
+    def __init__(self, pause: Callable[[float], object] = time.sleep) -> None:
         self._pause = pause
         self._in_flight = 0
         self._due = 0.0
@@ -54,5 +53,5 @@ class GilYielder:
         if not self._in_flight:
             return
         if loop.time() > self._due + _LATE:
-            self._pause()
+            self._pause(_PAUSE)
         self._set_timer(loop)

@@ -128,4 +128,3 @@ class MemoryStore:
 
     async def close(self) -> None:
         """Nothing is released: opening it again finds what it held."""
-

@@ -78,11 +78,13 @@ class SQLiteStore:
         self._gil = GilYielder()
         self._resources = AsyncExitStack()
         self._failure: Exception | None = None
+        self._head = 0
+        self._floor = 0
 
     @property
     def features(self) -> Features:
         """Durable, dense, with one writer."""
-        return Features(durable=True, exclusive=True, read_only=self._read_only)
+        return Features(durable=True, exclusive=True, read_only=self._read_only, batch_limit=statements.BATCH_LIMIT)
 
     # ------------------------------------------------------------------------------------------- opening and closing
 
@@ -167,7 +169,7 @@ class SQLiteStore:
     # ------------------------------------------------------------------------------------------------------- writing
 
     async def append(self, records: Sequence[Record]) -> Appended:
-        """Store a batch in one transaction, up to 4,096 events of it in one hop to the SQLite thread."""
+        """Store a batch whole or not at all, in one hop to the SQLite thread if it is not larger than asked for."""
         self._check_writable()
         if self._pages_to_checkpoint >= CHECKPOINT_PAGES:
             await self._checkpoint()
@@ -218,13 +220,13 @@ class SQLiteStore:
 
     async def _insert(self, records: Sequence[Record], first: int) -> int:
         """Insert in one autocommitted statement, or several in one transaction; return the last sequence."""
-        if len(records) <= statements.MAX_ROWS:
+        if len(records) <= statements.BATCH_LIMIT:
             return await self._writer.insert(*statements.insert(records, first))
         last = 0
         await self._writer.rows("BEGIN IMMEDIATE")
         try:
-            for offset in range(0, len(records), statements.MAX_ROWS):
-                part = records[offset : offset + statements.MAX_ROWS]
+            for offset in range(0, len(records), statements.BATCH_LIMIT):
+                part = records[offset : offset + statements.BATCH_LIMIT]
                 last = await self._writer.insert(*statements.insert(part, first + offset))
             await self._writer.rows("COMMIT")
         except BaseException:

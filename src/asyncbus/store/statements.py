@@ -16,34 +16,29 @@ Bound = list[Any]
 _BARE: Final = ("time", "type", "data", "checksum")
 _FULL: Final = (*_BARE, "id", "key", "metadata")
 
-MAX_ROWS: Final = 4096
-"""Rows of one INSERT: with seven columns they stay below the 32,766 variables that SQLite allows by default."""
+BATCH_LIMIT: Final = 4096
+"""Records of one INSERT: with seven columns they stay below the 32,766 variables that SQLite allows by default."""
 
 # Powers of two and three quarters of them: few statements to prepare and keep, and at most a third of one is padding.
 _LADDER: Final = sorted({1, 3} | {rows for step in range(1, 13) for rows in (2**step, 3 * 2**step // 4)})
 
 
 def insert(records: Sequence[Record], first: int) -> tuple[str, Bound]:
-    """One statement that stores up to `MAX_ROWS` records of one batch, the first as sequence `first`.
+    """One statement that stores up to `BATCH_LIMIT` records of one batch, the first as sequence `first`.
 
     One multi-row statement is one step of SQLite, so the GIL is given back once a batch and not once a row, and in
     autocommit mode it is whole or not at all. Rows of NULL pad it to the next rung of a ladder of prepared statements.
     """
+    bare = not any(record.id or record.key or record.metadata for record in records)
     rows = _LADDER[bisect_left(_LADDER, len(records))]
     seal_of_batch = seal(records[0].recorded_at)
     bound: Bound = [records[0].recorded_at]
-    sequence = first - 1
-    if not any(record.id or record.key or record.metadata for record in records):
-        for record in records:
-            sequence += 1
-            bound += (record.time, record.type, record.data, record.checksum ^ seal_of_batch ^ sequence)
-        columns = _BARE
-    else:
-        for record in records:
-            sequence += 1
-            sealed = record.checksum ^ seal_of_batch ^ sequence
-            bound += (record.time, record.type, record.data, sealed, record.id, record.key, record.metadata)
-        columns = _FULL
+    for sequence, record in enumerate(records, first):
+        sealed = record.checksum ^ seal_of_batch ^ sequence
+        bound += (record.time, record.type, record.data, sealed)
+        if not bare:
+            bound += (record.id, record.key, record.metadata)
+    columns = _BARE if bare else _FULL
     bound += (None,) * (len(columns) * (rows - len(records)))
     return _insert(rows, columns), bound
 
@@ -130,18 +125,18 @@ def page(
             ranges = wanted.pattern.ranges()
             # The unary plus keeps the index on types out of it: it would gather all matches and sort them each time.
             clauses.append(f"({' OR '.join(['(+type >= ? AND +type < ?)'] * len(ranges))})")
-            bound += [text for range in ranges for text in range]
+            bound += [text for low, high in ranges for text in (low, high)]
         rows = f"SELECT {_COLUMNS} FROM events WHERE {' AND '.join(clauses)}"
     order = "DESC" if wanted.newest_first else "ASC"
     return _PAGE.format(rows=f"{rows} ORDER BY sequence {order} LIMIT ?"), [*bound, limit]
 
 
 def sequences(page: str) -> str:
-    """The statement of a page, made to return the bare sequences, which damage elsewhere in an event leaves readable."""
+    """The statement of a page, made to return bare sequences, which damage elsewhere in an event leaves readable."""
     return page.replace(_PAGE.partition(" FROM ({rows}")[0], f"SELECT json_group_array(sequence), {_HEAD_AND_FLOOR}")
 
 
-# The first sequence recorded at or after a moment, else one beyond the last: between `low` and `high`, halved each time.
+# The first sequence recorded at or after a moment, else one beyond the last: what lies between is halved each time.
 _FIRST_RECORDED: Final = (
     "WITH RECURSIVE search (moment, low, high) AS ("
     " SELECT ?, coalesce((SELECT min(sequence) FROM events), 0), coalesce((SELECT max(sequence) FROM events), 0) + 1"

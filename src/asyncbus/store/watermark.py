@@ -22,7 +22,7 @@ class Watermark:
     def __init__(self, path: Path, log_id: str) -> None:
         self.path = path.with_name(f"{path.name}-watermark")
         self._log_id = log_id.encode()
-        self._descriptor: int | None = None
+        self._descriptor = -1
 
     def read(self) -> int:
         """The sequence it holds; 0 where it is missing, damaged, or another log's."""
@@ -39,13 +39,10 @@ class Watermark:
 
     def write(self, sequence: int) -> None:
         """Move it; a few microseconds, for the page cache takes it."""
-        assert self._descriptor is not None
         checksum = crc32(self._log_id + sequence.to_bytes(8, "little"))
         os.lseek(self._descriptor, 0, os.SEEK_SET)
         os.write(self._descriptor, _FORMAT.pack(self._log_id, sequence, checksum))
 
     def close(self) -> None:
         """Release the file."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        os.close(self._descriptor)
