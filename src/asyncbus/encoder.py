@@ -66,10 +66,10 @@ class Encoder:
                 raise refusal(data, error) from error
             if len(payload) > self._max_payload:
                 raise PayloadTooLargeError(len(payload), self._max_payload)
-            if b"null" in payload:
+            text = payload.decode()
+            if "null" in text:
                 refuse_non_finite(data)
-            content = crc32(payload, seed ^ occurred ^ (occurred >> 32))
-            submission = Submission(0, 0, occurred, type, payload.decode(), content)
+            submission = Submission(0, 0, occurred, type, text, crc32(payload, seed ^ occurred ^ (occurred >> 32)))
         if id is not None or key is not None or metadata is not None:
             self._extend(submission, id, key, metadata)
         return submission

@@ -45,7 +45,20 @@ class Waiter(Struct, frozen=True, eq=False):
 class Batch:
     """What one group commit stores: open until the writer takes it, settled when the commit succeeded or failed."""
 
-    __slots__ = ("commands", "error", "groups", "settled", "size", "submissions", "taken", "thread_size", "waiters")
+    __slots__ = (
+        "commands",
+        "error",
+        "groups",
+        "max_size",
+        "room",
+        "settled",
+        "size",
+        "submissions",
+        "taken",
+        "thinned",
+        "thread_size",
+        "waiters",
+    )
 
     def __init__(self, error: Exception | None = None) -> None:
         self.submissions: list[Submission] = []
@@ -54,9 +67,14 @@ class Batch:
         self.waiters: list[Waiter] = []
         # What the writer does after the commit, in order.
         self.commands: list[Callable[[], Awaitable[None]]] = []
+        # How much it takes before the limits have to be looked at; nothing while publishers are in line.
+        self.room = 0
+        self.max_size = 0
         # Payload sizes, counted apart for the loop's thread and the others: so neither needs a lock for the other.
         self.size = 0
         self.thread_size = 0
+        # Whether some of it was withdrawn.
+        self.thinned = False
         self.taken = self.settled = error is not None
         self.error = error
 
@@ -125,6 +143,7 @@ class Inbox:
         self.loop = asyncio.get_running_loop()
         self.thread = threading.get_ident()
         self._batch_limit = batch_limit
+        self._measure()
 
     @property
     def depth(self) -> int:
@@ -148,21 +167,16 @@ class Inbox:
         # As `_fits` and `_accept` do, written out: this runs for every event (benchmarks/bench_publish.py).
         batch = self._open
         size = len(submission.data)
-        waiting = len(batch.submissions)
-        if (
-            self._line
-            or waiting + self._full_events >= self.capacity
-            or batch.size + batch.thread_size + self._full_size + size > self.max_bytes
-        ):
-            return False
-        if waiting >= self._batch_limit:
+        if len(batch.submissions) >= batch.room or batch.size + batch.thread_size + size > batch.max_size:
+            if self._line or not self._fits(1, size):
+                return False
             with self._lock:
                 batch = self._begin_batch()
+        if self._sleeper is not None:
+            self._wake()
         submission.batch = batch
         batch.submissions.append(submission)
         batch.size += size
-        if self._sleeper is not None:
-            self._wake()
         return True
 
     def put_group(self, submissions: Sequence[Submission]) -> bool:
@@ -176,10 +190,10 @@ class Inbox:
             raise BatchTooLargeError(len(submissions), size, self.capacity, self.max_bytes)
         if self._line or not self._fits(len(submissions), size):
             return False
+        self._wake()
         with self._lock:
             self._accept(submissions)
         self._open.size += size
-        self._wake()
         return True
 
     async def wait_in_line(self, submissions: Sequence[Submission]) -> None:
@@ -191,10 +205,10 @@ class Inbox:
             BusClosedError: the bus closed before there was room.
             WouldDeadlockError: the caller's own full queue keeps the writer from making room.
         """
-        self._check_loop()
         entry = _InLine(submissions, _size(submissions), self.loop.create_future(), self._waiting_task())
         with self._lock:
             self._line.append(entry)
+            self._measure()
         try:
             await entry.future  # type: ignore[misc]  # it is the loop's future
         except BaseException:
@@ -208,7 +222,6 @@ class Inbox:
         Raises:
             WouldDeadlockError: the caller's own full queue keeps the writer from taking it.
         """
-        self._check_loop()
         waiter = Waiter(self.loop.create_future(), events, self._waiting_task())
         batch.waiters.append(waiter)
         await waiter.future  # type: ignore[misc]  # it is the loop's future
@@ -245,6 +258,7 @@ class Inbox:
         """Take back what the writer has not taken."""
         if not submissions[0].batch.taken:
             self.withdrawn += len(submissions)
+            submissions[0].batch.thinned = True
             for submission in submissions:
                 submission.batch = OUTSIDE
 
@@ -276,6 +290,7 @@ class Inbox:
                 return
             entry = _InLine((submission,), size, ThreadFuture())
             self._line.append(entry)
+            self._measure()
         try:
             entry.future.result(timeout)  # type: ignore[call-arg]  # it is a thread's future
         except TimeoutError:
@@ -324,7 +339,7 @@ class Inbox:
             self._full_size -= batch.size + batch.thread_size
             self._admit()
         self.taken += len(batch.submissions)
-        if self.withdrawn:
+        if batch.thinned:
             batch.submissions = [submission for submission in batch.submissions if submission.batch is batch]
             batch.groups = [group for group in batch.groups if group[0].batch is batch]
         return batch
@@ -374,16 +389,15 @@ class Inbox:
                 batch.taken = True
                 self.settled(batch)
 
-    def _check_loop(self) -> None:
-        # Where publishing touches the loop; a look at it for every event would cost a system call each.
-        if asyncio.get_running_loop() is not self.loop:
-            raise WrongEventLoopError(
-                "this bus was opened on another event loop, which no longer runs here; open a new bus on this one"
-            )
-
     def _wake(self) -> None:
-        sleeper, self._sleeper = self._sleeper, None
-        if sleeper is not None and not sleeper.done():
+        sleeper = self._sleeper
+        if sleeper is None:
+            return
+        # Looked at here, once a batch, and not for each event: it costs a system call.
+        if asyncio.get_running_loop() is not self.loop:
+            raise WrongEventLoopError("this bus was opened on another event loop; open a new bus on this one")
+        self._sleeper = None
+        if not sleeper.done():
             sleeper.set_result(None)
 
     def _fits(self, events: int, size: int) -> bool:
@@ -396,7 +410,13 @@ class Inbox:
         self._full_events += len(batch.submissions)
         self._full_size += batch.size + batch.thread_size
         self._open = Batch()
+        self._measure()
         return self._open
+
+    def _measure(self) -> None:
+        batch = self._open
+        batch.room = 0 if self._line else min(self._batch_limit, self.capacity - self._full_events)
+        batch.max_size = self.max_bytes - self._full_size
 
     def _accept(self, submissions: Sequence[Submission]) -> None:
         # Under the lock, like all that may begin a batch.
@@ -416,12 +436,14 @@ class Inbox:
                 self._accept(entry.submissions)
                 self._open.thread_size += entry.size
                 _resolve(entry.future)
+        self._measure()
 
     def _leave_line(self, entry: _InLine) -> bool:
         """Whether `entry` was still in line, or never got further; it is not any more."""
         with self._lock:
             if entry in self._line:
                 self._line.remove(entry)
+                self._measure()
         return entry.submissions[0].batch is OUTSIDE
 
 
