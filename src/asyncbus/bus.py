@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import logging
 import threading
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from types import TracebackType
 from typing import Any, Final, Self, TypedDict, TypeVar, Unpack
 
@@ -33,7 +33,7 @@ from asyncbus.patterns import Pattern
 from asyncbus.publishing import Publishing
 from asyncbus.reading import Reading
 from asyncbus.statistics import BusStatistics, Health
-from asyncbus.store.base import EventStore
+from asyncbus.store.base import EventStore, check_store
 from asyncbus.store.memory import MemoryStore
 from asyncbus.subscription import Subscription
 from asyncbus.tail import Tail
@@ -92,10 +92,10 @@ class EventBus(Publishing, Reading):
     ) -> None:
         check_count("max_payload", max_payload)
         check_count("inbox_bytes", inbox_bytes, max_payload)
-        self._store = MemoryStore() if store is None else store
+        self._store = MemoryStore() if store is None else check_store(store)
         self._clock = SystemClock() if clock is None else clock
         self._encoder = Encoder(max_payload, self._clock.now)
-        self._inbox = Inbox(check_count("inbox_capacity", inbox_capacity), inbox_bytes)
+        self._inbox = Inbox(check_count("inbox_capacity", inbox_capacity), inbox_bytes, self._barred)
         recent_capacity = max(check_count("recent_capacity", recent_capacity), inbox_capacity)
         self._close_timeout = check_seconds("close_timeout", close_timeout)
         self._history = History(self._store, recent_capacity)
@@ -115,6 +115,9 @@ class EventBus(Publishing, Reading):
         self._is_open = False
         self._feeding: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
+        # Tasks that wait for the close, which therefore waits for none of them; and who reads while it goes on.
+        self._closers: set[asyncio.Task[Any] | None] = set()
+        self._closing_readers: tuple[Subscription, ...] = ()
         self._failure: AsyncBusError | None = None
 
     # ---------------------------------------------------------------------------------------------------- lifetime
@@ -134,7 +137,7 @@ class EventBus(Publishing, Reading):
         self._is_open = True
         if self._store.features.read_only:
             self._unpublishable = StoreReadOnlyError("this bus was opened with read_only=True; it cannot publish")
-            feed = Tail(self._store, self._history, on_committed=self._fanout.dispatch).run()
+            feed = Tail(self._store, self._history, on_committed=self._fanout.dispatch, on_lost=self._fall_back).run()
         else:
             self._unpublishable = None
             self._thread = self._inbox.thread
@@ -162,10 +165,21 @@ class EventBus(Publishing, Reading):
 
     async def _until_readers_allow(self) -> None:
         """The writer's gate: closed while a reader with `when_full="block"` has a full queue."""
-        while blockers := self._fanout.blockers:
-            self._inbox.bar([blocker.reader for blocker in blockers])
-            await self._fanout.change_of_blockers()
-        self._inbox.bar(())
+        while self._fanout.blockers:
+            if self._closing is not None:
+                self._end_unread_blockers()
+            self._inbox.fail_barred()
+            if self._fanout.blockers:
+                await self._fanout.change_of_blockers()
+
+    def _barred(self) -> set[asyncio.Task[Any] | None]:
+        """The tasks for which the writer waits at its gate."""
+        return {blocker.reader for blocker in self._fanout.blockers} - {None}
+
+    def _end_unread_blockers(self) -> None:
+        for subscription in tuple(self._subscriptions):
+            if subscription in self._fanout.blockers and not subscription.is_read_beside(self._closers):
+                subscription.end()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -183,36 +197,40 @@ class EventBus(Publishing, Reading):
         await self._close(deliver=True)
 
     async def _close(self, *, deliver: bool) -> None:
+        closer = asyncio.current_task()
+        self._closers.add(closer)
+        for subscription in self._closing_readers:
+            if subscription.reader is closer:
+                subscription.excuse()
         if self._closing is None:
-            self._closing = asyncio.create_task(
-                self._close_in_order(asyncio.current_task(), deliver=deliver), name="asyncbus close"
-            )
+            self._closing = asyncio.create_task(self._close_in_order(deliver=deliver), name="asyncbus close")
         await asyncio.shield(self._closing)
 
-    async def _close_in_order(self, closer: asyncio.Task[Any] | None, *, deliver: bool) -> None:
+    async def _close_in_order(self, *, deliver: bool) -> None:
         self._thread = None
         self._unpublishable = BusClosedError(_CLOSED)
-        readers = tuple(self._subscriptions)
-        for reader in readers:
-            # Who has nobody to read it would keep the writer waiting, and then the close.
-            if not deliver or (reader in self._fanout.blockers and not reader.is_read_beside(closer)):
-                reader.end()
+        readers = self._closing_readers = tuple(self._subscriptions)
+        if not deliver:
+            self._end_subscriptions()
+        # Who has nobody to read it would keep the writer waiting, and then the close.
+        self._end_unread_blockers()
         with move_on_after(self._close_timeout) as limit:
             self._inbox.close(_CLOSED)
             await self._stop_feeding()
             for reader in readers:
                 reader.finish()
-            await asyncio.gather(*(reader.finished() for reader in readers if reader.is_read_beside(closer)))
+            await asyncio.gather(*(reader.finished() for reader in readers if reader.is_read_beside(self._closers)))
         if limit.cancelled_caught:
-            log.warning(
-                "closed after %s s without waiting for %s",
-                self._close_timeout,
-                ", ".join(f"{reader.name} ({reader.unfinished} events)" for reader in readers if reader.unfinished)
-                or "the store",
-            )
-        await self._cancel(closer)
+            unfinished = [f"{reader.name} ({reader.unfinished} events)" for reader in readers if reader.unfinished]
+            log.warning("closed after %s s without %s", self._close_timeout, ", ".join(unfinished) or "the store")
+        self._end_subscriptions()
+        await self._cancel()
         self._is_open = False
         await self._store.close()
+
+    def _end_subscriptions(self) -> None:
+        for subscription in tuple(self._subscriptions):
+            subscription.end()
 
     async def _stop_feeding(self) -> None:
         if self._feeding is not None:
@@ -220,11 +238,12 @@ class EventBus(Publishing, Reading):
                 self._feeding.cancel()
             await asyncio.wait([self._feeding])
 
-    async def _cancel(self, closer: asyncio.Task[Any] | None) -> None:
+    async def _cancel(self) -> None:
         """End what did not end by itself; a handler that swallows its cancellation is left behind, by name."""
-        for subscription in tuple(self._subscriptions):
-            subscription.end()
-        tasks = [task for task in (*self._handling, self._feeding) if task not in {None, closer} and not task.done()]
+        if self._feeding is not None:  # no subscription holds the writer up any more
+            await asyncio.wait([self._feeding], timeout=_GRACE)
+        tasks = [task for task in (*self._handling, self._feeding) if task and not task.done()]
+        tasks = [task for task in tasks if task not in self._closers]
         for task in tasks:
             task.cancel()
         if tasks:
@@ -339,7 +358,7 @@ class EventBus(Publishing, Reading):
         """
         if timeout is not None:
             check_seconds("timeout", timeout)
-        return _first(self.subscribe(pattern, where=where, start=start), timeout)
+        return _Waiting(self.subscribe(pattern, where=where, start=start), timeout)
 
     def _attach(self, subscription: Subscription, handler: Handler | None) -> None:
         if threading.get_ident() != self._inbox.thread:
@@ -366,6 +385,10 @@ class EventBus(Publishing, Reading):
         except AsyncBusError as error:
             log.error("subscription %s cannot start: %s", subscription.name, error)  # noqa: TRY400  # it says it all
             subscription.end(error)
+
+    def _fall_back(self) -> None:
+        for subscription in tuple(self._subscriptions):
+            subscription.fall_back()
 
     def _forget(self, subscription: Subscription) -> None:
         self._subscriptions.pop(subscription, None)
@@ -456,8 +479,21 @@ class EventBus(Publishing, Reading):
         return f"<EventBus {state} head={self._history.head} subscriptions={len(self._subscriptions)}>"
 
 
-async def _first(subscription: Subscription, timeout: float | None) -> Event:
-    async with subscription, asyncio.timeout(timeout):
-        async for event in subscription:
-            return event
-    raise BusClosedError("the bus was closed before the event came")
+class _Waiting:
+    """What `wait_for` returns; where nobody awaits it, its subscription ends with it."""
+
+    def __init__(self, subscription: Subscription, timeout: float | None) -> None:
+        self._subscription = subscription
+        self._timeout = timeout
+
+    def __await__(self) -> Generator[Any, Any, Event]:
+        return self._first().__await__()
+
+    async def _first(self) -> Event:
+        async with self._subscription, asyncio.timeout(self._timeout):
+            async for event in self._subscription:
+                return event
+        raise BusClosedError("the bus was closed before the event came")
+
+    def __del__(self) -> None:
+        self._subscription.end()

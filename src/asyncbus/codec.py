@@ -100,43 +100,37 @@ def type_seed(type: str) -> int:
 
 
 def checksum(seed: int, payload: bytes, time: int, *, binary: bool = False) -> int:
-    """CRC-32 of an event's content; `seed` is `type_seed(type)`, `time` in microseconds.
+    """The checksum of an event's content; `seed` is `type_seed(type)`, `time` in microseconds.
 
-    CRC-32 finds every single flipped bit, and every burst of up to 32. Type and time enter as its start value, which a
-    flipped bit in either of them changes as surely as one in the payload.
+    CRC-32 finds every single flipped bit of type and payload, and every burst of up to 32; the time is XORed in, so
+    that its bits count as well. A store XORs in what it adds, `recorded_at` and the sequence.
     """
-    # crc32 takes the lower 32 bits of its start value.
-    return crc32(payload, seed ^ time ^ (time >> 32) ^ (_BINARY if binary else 0))
+    return crc32(payload, seed) ^ time ^ (_BINARY if binary else 0)
 
 
 def extend_checksum(checksum: int, id: str | None, key: str | None, metadata: str | None) -> int:
     """The checksum of an event that also has an id, a key or metadata."""
-    return crc32(repr((id, key, metadata)).encode("utf-8", "surrogatepass"), checksum)
-
-
-def seal(recorded_at: int) -> int:
-    """What a store XORs into the checksums of a batch, together with each sequence, when it records them."""
-    return (recorded_at ^ (recorded_at >> 32)) & 0xFFFF_FFFF
+    return checksum ^ crc32(repr((id, key, metadata)).encode("utf-8", "surrogatepass"))
 
 
 def first_damaged(records: Iterable[Record]) -> Record | None:
     """The first of some records read back whose content does not have the checksum it was stored with.
 
-    The checksums must still be sealed with `recorded_at` and `sequence`.
+    Their checksums must be as stored, with `recorded_at` and `sequence` in them.
     """
     seeds: dict[str, int] = {}
     for record in records:
-        data, time = record.data, record.time
+        data = record.data
         seed = seeds.get(record.type)
         if seed is None:
             seed = seeds[record.type] = type_seed(record.type)
         # `checksum` written out, for this runs for every event of a replay (benchmarks/bench_replay.py).
         if data.__class__ is str:
-            found = crc32(data.encode(), seed ^ time ^ (time >> 32))
+            found = crc32(data.encode(), seed) ^ record.time
         else:
-            found = checksum(seed, data, time, binary=True)
+            found = checksum(seed, data, record.time, binary=True)
         if record.id is not None or record.key is not None or record.metadata is not None:
             found = extend_checksum(found, record.id, record.key, record.metadata)
-        if found ^ seal(record.recorded_at) ^ record.sequence != record.checksum:
+        if found ^ record.recorded_at ^ record.sequence != record.checksum:
             return record
     return None

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Final, Literal, TypedDict, Unpack
 
 from asyncbus.bus import EventBus
 from asyncbus.errors import InvalidOptionError
+from asyncbus.options import check_path
 from asyncbus.store.memory import MemoryStore
 from asyncbus.store.sqlite import SQLiteStore
 
 if TYPE_CHECKING:
     from asyncbus.store.base import EventStore
 
-_MEMORY: Final = {None, "", ":memory:", "memory://", "sqlite://", "sqlite:///:memory:"}
+_MEMORY: Final = ("", ":memory:", "memory://", "sqlite://", "sqlite:///:memory:")
 
 
 class BusOptions(TypedDict, total=False):
@@ -57,17 +58,15 @@ def _store(
     *,
     read_only: bool,
 ) -> EventStore:
-    if url in _MEMORY:
+    if url is None or url in _MEMORY:
         if synchronous is not None or read_only:
             raise InvalidOptionError("synchronous and read_only", "left out for a log in memory", url)
         return MemoryStore(max_events=max_events)
-    if not isinstance(url, str | os.PathLike):
-        raise InvalidOptionError("url", "a string or a path", url)
-    path = os.fspath(url)
+    path = check_path("url", url)
     if path.startswith("sqlite:///"):
         path = path.removeprefix("sqlite:///")
     elif "://" in path:
         raise InvalidOptionError("url", "a path, sqlite:///path or :memory:", url)
     if max_events is not None:
         raise InvalidOptionError("max_events", "left out for a log in a file", max_events)
-    return SQLiteStore(path, synchronous=synchronous or "full", read_only=read_only)
+    return SQLiteStore(path, synchronous="full" if synchronous is None else synchronous, read_only=read_only)

@@ -62,14 +62,14 @@ class Encoder:
         else:
             try:
                 payload = json_encode(data)
+                text = payload.decode()
             except Exception as error:  # msgspec runs the user's own classes
                 raise refusal(data, error) from error
             if len(payload) > self._max_payload:
                 raise PayloadTooLargeError(len(payload), self._max_payload)
-            text = payload.decode()
             if "null" in text:
                 refuse_non_finite(data)
-            submission = Submission(0, 0, occurred, type, text, crc32(payload, seed ^ occurred ^ (occurred >> 32)))
+            submission = Submission(0, 0, occurred, type, text, crc32(payload, seed) ^ occurred)
         if id is not None or key is not None or metadata is not None:
             self._extend(submission, id, key, metadata)
         return submission

@@ -111,9 +111,11 @@ class Inbox:
     Args:
         capacity: events that may wait.
         max_bytes: what their payloads may take (characters of JSON, or bytes).
+        barred: tells which tasks must not wait for the writer, because it waits for them.
     """
 
-    def __init__(self, capacity: int, max_bytes: int) -> None:
+    def __init__(self, capacity: int, max_bytes: int, barred: Callable[[], Collection[Task]] = tuple) -> None:
+        self._barred = barred
         self.capacity = capacity
         self.max_bytes = max_bytes
         self.high_water = 0
@@ -133,7 +135,6 @@ class Inbox:
         self._closed: BusClosedError | None = None
         self._sleeper: asyncio.Future[None] | None = None
         self._knocked = False
-        self._barred: Collection[Task] = ()
 
     def start(self, batch_limit: int) -> None:
         """Belong to the running loop and its thread from now on; batches have at most `batch_limit` events.
@@ -216,43 +217,59 @@ class Inbox:
                 self.withdraw(submissions)
             raise
 
-    async def settle(self, batch: Batch, events: int = 1) -> None:
-        """Wait until `batch` is settled, for the sake of so many of its events.
+    def settling(self, batch: Batch, events: int = 1) -> asyncio.Future[None]:
+        """A future that is done when `batch` is settled, waited for for the sake of so many of its events.
 
-        Raises:
-            WouldDeadlockError: the caller's own full queue keeps the writer from taking it.
+        It raises WouldDeadlockError where the caller's own full queue keeps the writer from taking the batch.
         """
-        waiter = Waiter(self.loop.create_future(), events, self._waiting_task())
-        batch.waiters.append(waiter)
-        await waiter.future  # type: ignore[misc]  # it is the loop's future
+        future: asyncio.Future[None] = self.loop.create_future()
+        if batch.settled:  # by a writer that did not have to wait, before the publisher's own turn came
+            future.set_result(None)
+        else:
+            batch.waiters.append(Waiter(future, events, self._waiting_task()))
+        return future
 
     async def flush(self) -> None:
         """Wait until all that is accepted is settled; raise what its commits raised."""
         for batch in (self._in_flight, *self._full, self._open):
             if not batch.settled and (batch.taken or batch.submissions or batch.commands):
-                await self.settle(batch, events=0)
+                await self.settling(batch, events=0)
             if batch.error is not None:
                 raise copy(batch.error)
 
     async def command(self, act: Callable[[], Awaitable[None]]) -> None:
         """Have the writer do something after all that is accepted now was written, and wait for it.
 
+        Cancelled, it is not done, unless the writer has begun.
+
         Raises:
-            Whatever `act` raises.
+            WouldDeadlockError: the caller's own full queue keeps the writer from doing it.
+            BusClosedError, StoreFailedError: the writer will not do it any more.
+            And whatever `act` raises.
         """
-        done: asyncio.Future[None] = self.loop.create_future()
+        batch = self._open
+        outcome: list[Exception | None] = []
 
         async def tell() -> None:
             try:
                 await act()
             except Exception as error:  # noqa: BLE001  # it belongs to whoever asked
-                done.set_exception(error)
+                outcome.append(error)
             else:
-                done.set_result(None)
+                outcome.append(None)
 
-        self._open.commands.append(tell)
+        settling = self.settling(batch, events=0)
+        batch.commands.append(tell)
         self._wake()
-        await asyncio.shield(done)
+        try:
+            await settling
+        except BaseException:
+            if not batch.taken:
+                batch.commands.remove(tell)
+            raise
+        error = outcome[0] if outcome else batch.error
+        if error is not None:
+            raise error
 
     def withdraw(self, submissions: Sequence[Submission]) -> None:
         """Take back what the writer has not taken."""
@@ -266,7 +283,7 @@ class Inbox:
         if not self.watch_tasks:
             return None
         task = asyncio.current_task()
-        if task in self._barred:
+        if task in self._barred():
             raise WouldDeadlockError(_DEADLOCK)
         return task
 
@@ -350,17 +367,14 @@ class Inbox:
             batch.settled = True
         for waiter in batch.waiters:
             _resolve(waiter.future)
-        batch.waiters.clear()
+        batch.waiters = []
         # Records live on in memory and refer to their batch: it must not keep all others alive.
         batch.submissions = []
         batch.groups = []
 
-    def bar(self, tasks: Collection[Task]) -> None:
-        """Let `tasks` wait for nothing until further notice: the writer waits for them.
-
-        Those that wait already get `WouldDeadlockError`.
-        """
-        self._barred = tasks
+    def fail_barred(self) -> None:
+        """Let those go on with `WouldDeadlockError` who wait for the writer while it waits for them."""
+        tasks = self._barred()
         waiting = [waiter for batch in (*self._full, self._open) for waiter in batch.waiters]
         for waiter in waiting:
             if waiter.task in tasks:

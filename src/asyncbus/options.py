@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-import math
+import os
+import sys
 from datetime import datetime
-from typing import Literal, TypeAlias, get_args
+from typing import Final, Literal, TypeAlias, get_args
 
 from asyncbus.errors import InvalidHandlerError, InvalidOptionError
 from asyncbus.events import to_microseconds
+
+_LEAST: Final = sys.float_info.min
+_LONGEST: Final = 1e9
 
 Ack: TypeAlias = Literal["stored", "accepted"]
 """What `publish` waits for."""
@@ -31,15 +35,30 @@ def check_count(option: str, value: object, least: int = 1) -> int:
 
 
 def check_seconds(option: str, value: object, *, zero: bool = True) -> float:
-    """Return `value` if it is a finite number of seconds, not negative (and not 0 unless `zero`).
+    """Return `value` if it is a number of seconds, not negative (and not 0 unless `zero`), and below 32 years.
 
     Raises:
         InvalidOptionError: it is not.
     """
-    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if not number or value < 0 or (value == 0 and not zero):  # type: ignore[operator]  # it is a number by now
+    if (
+        not isinstance(value, int | float)
+        or isinstance(value, bool)
+        or not (0 if zero else _LEAST) <= value <= _LONGEST
+    ):
         raise InvalidOptionError(option, f"a number {'of at least' if zero else 'above'} 0", value)
-    return float(value)  # type: ignore[arg-type]  # it is a number by now
+    return float(value)
+
+
+def check_path(option: str, value: object) -> str:
+    """Return `value` as a string if it can be the path of a file.
+
+    Raises:
+        InvalidOptionError: it cannot.
+    """
+    path = os.fspath(value) if isinstance(value, str | os.PathLike) else ""
+    if not isinstance(path, str) or not path or "\0" in path:
+        raise InvalidOptionError(option, "the path of a file", value)
+    return path
 
 
 def check_ack(ack: object) -> None:

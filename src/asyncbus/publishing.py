@@ -21,7 +21,7 @@ from asyncbus.errors import (
 from asyncbus.events import NewEvent, Receipt
 from asyncbus.inbox import OUTSIDE, Inbox, Submission
 from asyncbus.options import Ack, check_ack, check_seconds
-from asyncbus.receipts import PendingReceipt, outcome, stored
+from asyncbus.receipts import PendingReceipt, outcome
 
 Proposal: TypeAlias = "NewEvent | tuple[str, Any]"
 """What `publish_many` takes for each event."""
@@ -119,22 +119,33 @@ class Publishing:
             await inbox.wait_in_line((submission,))
         if ack == "accepted":
             return PendingReceipt(submission, inbox)
-        return await stored(submission, inbox)
+        try:
+            await inbox.settling(submission.batch)
+        except BaseException:
+            inbox.withdraw((submission,))
+            raise
+        return outcome(submission)
 
     async def _publish_within(self, timeout: float, submission: Submission, ack: Ack) -> Receipt | PendingReceipt:
+        inbox = self._inbox
         try:
             async with asyncio.timeout(timeout):
-                if not self._inbox.put(submission):
-                    await self._inbox.wait_in_line((submission,))
-                if ack == "stored":
-                    return await stored(submission, self._inbox)
+                if not inbox.put(submission):
+                    await inbox.wait_in_line((submission,))
+                if ack == "accepted":
+                    return PendingReceipt(submission, inbox)
+                await inbox.settling(submission.batch)
         except TimeoutError:
+            inbox.withdraw((submission,))
             if submission.batch is OUTSIDE:
                 raise TimeoutError(f"not stored within {timeout} s, and withdrawn") from None
             if submission.batch.settled:  # the answer came in the same turn of the loop
                 return outcome(submission)
             raise PublishOutcomeUnknownError(submission.id, f"no answer from the store within {timeout} s") from None
-        return PendingReceipt(submission, self._inbox)
+        except BaseException:
+            inbox.withdraw((submission,))
+            raise
+        return outcome(submission)
 
     def publish_nowait(
         self,
@@ -222,6 +233,8 @@ class Publishing:
         """
         if self._thread != threading.get_ident():
             self._refuse()
+        if not isinstance(events, Iterable):
+            raise InvalidOptionError("events", "NewEvents, or pairs of type and data", events)
         submissions = [self._submission(event) for event in events]
         if not submissions:
             return []
@@ -229,7 +242,7 @@ class Publishing:
             await self._inbox.wait_in_line(submissions)
         batch = submissions[0].batch
         try:
-            await self._inbox.settle(batch, len(submissions))
+            await self._inbox.settling(batch, len(submissions))
         except BaseException:
             self._inbox.withdraw(submissions)
             raise

@@ -32,7 +32,7 @@ class PendingReceipt(Struct, frozen=True, eq=False):
     def __await__(self) -> Generator[Any, None, Receipt]:
         batch = self._submission.batch
         if not batch.settled:
-            yield from self._inbox.settle(batch).__await__()
+            yield from self._inbox.settling(batch)
         return outcome(self._submission)
 
     def result(self, timeout: float | None = None) -> Receipt:
@@ -57,16 +57,6 @@ class PendingReceipt(Struct, frozen=True, eq=False):
         submission = self._submission
         state = f"sequence={submission.sequence}" if submission.sequence else "failed" if self.done else "pending"
         return f"PendingReceipt({submission.type!r}, {state})"
-
-
-async def stored(submission: Submission, inbox: Inbox) -> Receipt:
-    """Wait until an accepted event is stored; cancelled, take it back unless the writer has taken it."""
-    try:
-        await inbox.settle(submission.batch)
-    except BaseException:
-        inbox.withdraw((submission,))
-        raise
-    return outcome(submission)
 
 
 def outcome(submission: Submission) -> Receipt:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from copy import copy
 from types import TracebackType
 from typing import Any, Final, Literal, Self
@@ -63,6 +63,7 @@ class Subscription:
         self._capacity = capacity
         self._when_full = when_full
         self._where = where
+        self._choosy = where is not None
         self._handled = handled
         self._on_end = on_end
         # What was read of the past goes before what came live; each is bounded by itself.
@@ -126,6 +127,7 @@ class Subscription:
         )
 
     def __aiter__(self) -> Self:
+        self._know_reader()
         return self
 
     async def __anext__(self) -> Event:
@@ -140,6 +142,8 @@ class Subscription:
         """
         if self._handled:
             raise SubscriptionBusyError(f"{self.name} has a handler; subscribe without one to iterate")
+        if self.reader is None:
+            self._know_reader()
         while (event := self.next_nowait()) is None:
             if not await self.ready():
                 raise StopAsyncIteration
@@ -184,9 +188,13 @@ class Subscription:
         """Whether its full queue keeps the writer waiting."""
         return self._when_full == "block"
 
-    def is_read_beside(self, task: asyncio.Task[Any] | None) -> bool:
-        """Whether a task reads it, another one than `task`."""
-        return self.reader is not None and self.reader is not task and not self.reader.done()
+    def is_read_beside(self, tasks: Collection[asyncio.Task[Any] | None]) -> bool:
+        """Whether a task reads it that is none of `tasks`."""
+        return self.reader is not None and self.reader not in tasks and not self.reader.done()
+
+    def _know_reader(self) -> None:
+        if self._fanout is not None:  # then there is a loop
+            self.reader = asyncio.current_task()
 
     def attach(self, fanout: Fanout) -> None:
         """Begin to take part: from here on, nothing that is committed passes it by.
@@ -198,6 +206,7 @@ class Subscription:
         before = history.before(self._start)
         if before is None:
             self._start_at = to_microseconds("start", self._start)
+            self._choosy = True
         else:
             self._read_to = before
         self._live = before == history.head
@@ -206,26 +215,33 @@ class Subscription:
 
     def end(self, error: AsyncBusError | None = None) -> None:
         """Deliver nothing more, and raise `error`, if any, where the next event is asked for."""
-        if self._leave(error):
+        if self._leave(error, self.position):
             self._page.clear()
             self._queue.clear()
+            self.wake()
+
+    def fall_back(self) -> None:
+        """Something it was owed was removed before it was offered: it reads from the log, and is told there."""
+        if self._live and self._fanout is not None:
+            self._read_to = self._fanout.history.head
+            self._live = False
             self.wake()
 
     def finish(self) -> None:
         """The bus is closing: a live reader gets what its queue holds, one that is catching up stops where it is."""
         if not self._live:
             self.end()
-        elif self._leave(None):
+        elif self._fanout is not None and self._leave(None, self._fanout.history.head):
             self.wake()
 
-    def _leave(self, error: AsyncBusError | None) -> bool:
+    def _leave(self, error: AsyncBusError | None, read_to: int) -> bool:
         if not self._open:
             return False
         self._open = False
         self.error = error
+        self._read_to = read_to
+        self._live = False
         if self._fanout is not None:
-            self._read_to = self._fanout.history.head if self._live else self.position
-            self._live = False
             self._fanout.remove(self.pattern, self)
         self._on_end(self)
         return True
@@ -246,6 +262,8 @@ class Subscription:
         self.overflows += 1
         match self._when_full:
             case "catch_up":
+                if self.overflows == 1:
+                    log.info("subscription %s has fallen behind and reads from the log", self.name)
                 self._queue.extend(records[:room])
                 self._read_to = self._queue[-1].sequence
                 self._live = False
@@ -257,7 +275,7 @@ class Subscription:
                 self._drop(len(self._queue) - self._capacity)
             case "fail":
                 self._queue.extend(records[:room])
-                self._leave(SubscriptionOverflowError(self._capacity, self.position))
+                self._leave(SubscriptionOverflowError(self._capacity, self.position), self._queue[-1].sequence)
 
     def _drop(self, count: int) -> None:
         first = self._queue[0].sequence
@@ -298,12 +316,13 @@ class Subscription:
             else:
                 return None
             self.current = record
-            if record.recorded_at < self._start_at:
-                continue
             event = Event(record, decode)
-            if self._where is None or self._where(event):
+            if not self._choosy or self._fits(event, record):
                 self.delivered += 1
                 return event
+
+    def _fits(self, event: Event, record: Record) -> bool:
+        return record.recorded_at >= self._start_at and (self._where is None or bool(self._where(event)))
 
     async def ready(self) -> bool:
         """Wait until events are at hand; False: there will be none any more.
@@ -314,7 +333,7 @@ class Subscription:
         if self._busy:
             raise SubscriptionBusyError(f"{self.name} is being iterated by another task; subscribe once for each")
         self._busy = True
-        self.reader = asyncio.current_task()
+        self._know_reader()
         try:
             while not (self._page or self._queue):
                 self.tell_passed()
@@ -366,9 +385,15 @@ class Subscription:
         """Wait until its reader is done with all events up to `sequence`, or it has ended and holds nothing more."""
         future = asyncio.get_running_loop().create_future()
         self._passed.append((sequence, future))
-        if self._waiter is not None or not self._open:  # no event is being handled
+        if self._waiter is not None or self.reader is None or self.reader.done():  # no event is being handled
             self.tell_passed()
         await future
+
+    def excuse(self) -> None:
+        """Its reader itself waits for what waits for it: nobody is to wait for it any more."""
+        for _, future in self._passed:
+            if not future.done():
+                future.set_result(None)
 
     async def finished(self) -> None:
         """Wait until what it holds was delivered and handled, or its reader is gone."""

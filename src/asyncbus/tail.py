@@ -21,14 +21,21 @@ class Tail:
         store: read-only; it tells when something may have changed.
         history: knows how far the bus has got.
         on_committed: gets the records of each page, ascending.
+        on_lost: called when events were removed before they could be passed on.
     """
 
     def __init__(
-        self, store: EventStore, history: History, *, on_committed: Callable[[Sequence[Record], Appended], None]
+        self,
+        store: EventStore,
+        history: History,
+        *,
+        on_committed: Callable[[Sequence[Record], Appended], None],
+        on_lost: Callable[[], None],
     ) -> None:
         self._store = store
         self._history = history
         self._on_committed = on_committed
+        self._on_lost = on_lost
 
     async def run(self) -> None:
         """Follow until cancelled.
@@ -45,8 +52,9 @@ class Tail:
         """Pass on one page; false: there was none."""
         head = self._history.head
         page = await self._store.read(head, _ALL, _PAGE)
+        if page.floor > head:
+            self._on_lost()
+            self._history.clear(page.floor)
         if page.records:
             self._on_committed(page.records, Appended(page.records[0].sequence, floor=page.floor))
-        elif page.up_to > head:  # all of it was removed meanwhile
-            self._history.clear(page.up_to)
         return page.up_to > head

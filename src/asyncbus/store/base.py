@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from msgspec import Struct
 
-from asyncbus.errors import EventIdConflictError
+from asyncbus.errors import EventIdConflictError, InvalidOptionError
 from asyncbus.events import Record
 from asyncbus.filters import EventFilter
 from asyncbus.patterns import Pattern
@@ -68,6 +68,7 @@ class Page(Struct, frozen=True):
     floor: int = 0
 
 
+@runtime_checkable
 class EventStore(Protocol):
     """A log of events with one writer.
 
@@ -125,6 +126,17 @@ class EventStore(Protocol):
     async def close(self) -> None:
         """Release everything; it may be called twice."""
         ...
+
+
+def check_store(store: object) -> EventStore:
+    """Return `store` if it has the methods of an `EventStore`.
+
+    Raises:
+        InvalidOptionError: it has not.
+    """
+    if not isinstance(store, EventStore):
+        raise InvalidOptionError("store", "an EventStore; connect(…) makes one from a path", store)
+    return store
 
 
 def number(records: Sequence[Record], first: int) -> None:

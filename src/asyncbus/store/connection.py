@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Coroutine, Generator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,7 +30,10 @@ class Connection:
     async def open(cls, path: Path, mode: str, gil: GilYielder) -> Connection:
         """Connect; `mode` is "ro" or "rw". The file must exist."""
         with gil, translated(path):
-            connection = await aiosqlite.connect(uri(path, mode), uri=True, isolation_level=None, timeout=BUSY_TIMEOUT)
+            opening = aiosqlite.connect(uri(path, mode), uri=True, isolation_level=None, timeout=BUSY_TIMEOUT)
+            # A bus that nobody closed must not keep the process from ending; SQLite's file bears being left like that.
+            opening._thread.daemon = True  # noqa: SLF001  # aiosqlite has no option for it
+            connection = await opening
         return cls(connection, path, gil)
 
     async def rows(self, sql: str, bound: Sequence[Any] = ()) -> list[sqlite3.Row]:
@@ -40,6 +44,16 @@ class Connection:
     async def row(self, sql: str, bound: Sequence[Any] = ()) -> Any:
         """Run one statement that returns one row."""
         return (await self.rows(sql, bound))[0]
+
+    def begin(self, sql: str, bound: Sequence[Any] = ()) -> Begun:
+        """Hand one statement to the thread now; await the result for its rows.
+
+        It gives the GIL up for a moment: a thread that has to wait for it until the loop has nothing to do would begin
+        too late to be of use.
+        """
+        begun = Begun(self.rows(sql, bound))
+        self._gil.give_up()
+        return begun
 
     async def insert(self, sql: str, bound: Sequence[Any]) -> int:
         """Run one INSERT; return the last rowid it gave: one hop."""
@@ -56,3 +70,26 @@ class Connection:
         """Close it and end its thread."""
         with self._gil, translated(self._path):
             await self._connection.close()
+
+
+class Begun:
+    """A coroutine that has run up to where it first waits, to be awaited later: what eager tasks are from 3.12 on.
+
+    It has no task: whoever awaits it goes on with it, and dropping it closes it.
+    """
+
+    def __init__(self, coroutine: Coroutine[Any, Any, list[sqlite3.Row]]) -> None:
+        self._coroutine = coroutine
+        self._waiting_for: asyncio.Future[Any] = coroutine.send(None)
+
+    def __await__(self) -> Generator[Any, Any, list[sqlite3.Row]]:
+        try:
+            while True:
+                if not self._waiting_for.done():
+                    yield self._waiting_for
+                self._waiting_for = self._coroutine.send(None)
+        except StopIteration as end:
+            rows: list[sqlite3.Row] = end.value
+            return rows
+        finally:
+            self._coroutine.close()

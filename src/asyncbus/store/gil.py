@@ -44,6 +44,10 @@ class GilYielder:
     ) -> None:
         self._in_flight -= 1
 
+    def give_up(self) -> None:
+        """Let another thread have the GIL at once, and not only after the interpreter's switch interval."""
+        self._pause(_PAUSE)
+
     def _set_timer(self, loop: asyncio.AbstractEventLoop) -> None:
         self._due = loop.time() + TICK
         self._timer = loop.call_at(self._due, self._tick, loop)
@@ -53,5 +57,5 @@ class GilYielder:
         if not self._in_flight:
             return
         if loop.time() > self._due + _LATE:
-            self._pause(_PAUSE)
+            self.give_up()
         self._set_timer(loop)

@@ -9,10 +9,8 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Final, Literal
 
-import msgspec
 from anyio import sleep, to_thread
 
-from asyncbus.codec import first_damaged
 from asyncbus.errors import (
     InvalidOptionError,
     SequenceExhaustedError,
@@ -25,6 +23,7 @@ from asyncbus.errors import (
 )
 from asyncbus.events import Record
 from asyncbus.filters import EventFilter
+from asyncbus.options import check_path
 from asyncbus.patterns import Pattern
 from asyncbus.store import lock, statements
 from asyncbus.store.base import Appended, Bounds, Features, Page, number, set_apart
@@ -32,6 +31,7 @@ from asyncbus.store.connection import Connection
 from asyncbus.store.failures import LAST_SEQUENCE
 from asyncbus.store.gil import GilYielder
 from asyncbus.store.migrations import check_place, prepare
+from asyncbus.store.pages import PageReader
 from asyncbus.store.watermark import Watermark
 
 POLL: Final = 0.02
@@ -39,12 +39,6 @@ POLL: Final = 0.02
 
 CHECKPOINT_PAGES: Final = 4000
 """Pages, as estimated, that the write-ahead log takes before they are moved into the database: 16 MB."""
-
-_QUERY_PAGE: Final = 4096
-_SCAN: Final = 65_536
-_records = msgspec.json.Decoder(list[Record]).decode
-_types = msgspec.json.Decoder(list[str]).decode
-_sequences = msgspec.json.Decoder(list[int]).decode
 
 
 class SQLiteStore:
@@ -70,9 +64,9 @@ class SQLiteStore:
         synchronous: Literal["full", "normal"] = "full",
         read_only: bool = False,
     ) -> None:
-        if synchronous not in {"full", "normal"}:
+        if synchronous not in ("full", "normal"):  # what is not hashable is refused as well
             raise InvalidOptionError("synchronous", '"full" or "normal"', synchronous)
-        self._path = Path(path)
+        self._path = Path(check_path("path", path))
         self._synchronous = synchronous
         self._read_only = read_only
         self._gil = GilYielder()
@@ -103,8 +97,10 @@ class SQLiteStore:
             if not self._read_only:
                 self._writer = await self._connect(resources, "rw")
                 await self._configure(self._writer)
+                self._lookups = PageReader(self._writer)
             self._reader = await self._connect(resources, "ro")
-            self._queries = await self._connect(resources, "ro")
+            self._pages = PageReader(self._reader)
+            self._queries = PageReader(await self._connect(resources, "ro"))
             bounds = await self._bounds(resources)
             self._resources = resources.pop_all()
         self._failure = None
@@ -157,10 +153,10 @@ class SQLiteStore:
         self._version: int | None = None
         self._pages_to_checkpoint = 0
         try:
-            last = await self._page(EventFilter(), None, beyond=self._head - 1, up_to=None, limit=1)
+            last = await self._queries.query(EventFilter(newest_first=True, limit=1))
         except StoreCorruptError:
             return Bounds(self._floor, self._head)  # whoever reads that event is told
-        return Bounds(self._floor, self._head, last.records[0].recorded_at if last.records else 0)
+        return Bounds(self._floor, self._head, last[0].recorded_at if last else 0)
 
     async def close(self) -> None:
         """Move the write-ahead log into the database and release the file; it may be called twice."""
@@ -176,7 +172,7 @@ class SQLiteStore:
         ids = [record.id for record in records if record.id is not None]
         repeated: dict[int, Record] = {}
         if ids:
-            records, repeated = set_apart(records, await self._known(ids))
+            records, repeated = set_apart(records, await self._lookups.by_ids(ids))
         first = self._head + 1
         if records:
             await self._store(records, first)
@@ -190,10 +186,6 @@ class SQLiteStore:
             raise StoreFailedError(
                 f"{self._path} failed before and cannot be trusted: close the bus and open it again"
             ) from self._failure
-
-    async def _known(self, ids: Sequence[str]) -> dict[str, Record]:
-        found = await self._writer.row(statements.BY_ID, (msgspec.json.encode(ids).decode(),))
-        return {record.id: record for record in _intact(_records(found[0]))[0] if record.id is not None}
 
     async def _store(self, records: Sequence[Record], first: int) -> None:
         last = first + len(records) - 1
@@ -255,38 +247,17 @@ class SQLiteStore:
                 await self._writer.rows("ROLLBACK")
             raise
         self._floor = self._head
+        self._pages.forget()
 
     # ------------------------------------------------------------------------------------------------------- reading
 
     async def read(self, after: int, pattern: Pattern, limit: int) -> Page:
         """Read the next matching events: all in order, or by the index on types where a pattern has few types."""
-        wanted = EventFilter(pattern=pattern)
-        if pattern.matches_all:
-            page = await self._page(wanted, None, beyond=after, up_to=None, limit=limit)
-            return _dense(page, after)
-        types, head = await self._types(pattern)
-        if types is not None:
-            if not types:
-                return Page((), max(after, head), self._floor)
-            return await self._page(wanted, types, beyond=after, up_to=head, limit=limit)
-        return await self._page(wanted, None, beyond=after, up_to=min(after + _SCAN, head), limit=limit)
+        return await self._pages.read(after, pattern, limit)
 
     async def query(self, wanted: EventFilter) -> Sequence[Record]:
-        """Read page by page, so that no transaction is long."""
-        types = None
-        if wanted.key is None and not wanted.pattern.matches_all:
-            types, _ = await self._types(wanted.pattern)
-            if types is not None and not types:
-                return []
-        found: list[Record] = []
-        beyond: int | None = None
-        while True:
-            limit = _QUERY_PAGE if wanted.limit is None else min(_QUERY_PAGE, wanted.limit - len(found))
-            page = await self._page(wanted, types, beyond=beyond, up_to=None, limit=limit, connection=self._queries)
-            found += page.records
-            if len(page.records) < limit or len(found) == wanted.limit:
-                return found
-            beyond = found[-1].sequence
+        """Read page by page on a connection of its own, so that a long query keeps no reader waiting."""
+        return await self._queries.query(wanted)
 
     async def latest_sequence(self) -> int:
         """The last sequence given; a read-only store asks the file."""
@@ -302,56 +273,3 @@ class SQLiteStore:
                 self._version = version
                 return
             await sleep(POLL)
-
-    async def _types(self, pattern: Pattern) -> tuple[list[str] | None, int]:
-        """The types of this log that match, None if they are many, and the head at which that was so."""
-        text, head, self._floor = await self._reader.row(*statements.types_of(pattern.ranges()))
-        types = _types(text)
-        return (types if len(types) <= statements.MAX_TYPES else None), head
-
-    async def _page(
-        self,
-        wanted: EventFilter,
-        types: Sequence[str] | None,
-        *,
-        beyond: int | None,
-        up_to: int | None,
-        limit: int,
-        connection: Connection | None = None,
-    ) -> Page:
-        sql, bound = statements.page(wanted, types, beyond=beyond, up_to=up_to, limit=limit)
-        try:
-            text, head, floor = await (connection or self._reader).row(sql, bound)
-            records = _records(text)
-        except (StoreCorruptError, msgspec.DecodeError) as error:
-            if limit > 1:  # the events before the damaged one are good, and owed
-                half = limit // 2
-                return await self._page(wanted, types, beyond=beyond, up_to=up_to, limit=half, connection=connection)
-            text, _, _ = await self._reader.row(statements.sequences(sql), bound)
-            raise StoreCorruptError("it cannot be read", *_sequences(text)) from error
-        records, whole = _intact(records)
-        reached = min(head, up_to or head) if whole and len(records) < limit else records[-1].sequence
-        return Page(records, max(reached, beyond or 0), floor)
-
-
-def _intact(records: list[Record]) -> tuple[list[Record], bool]:
-    """The records before the first damaged one, and whether that is all of them; bytes made bytes again."""
-    for record in records:
-        if record.data.__class__ is list:
-            record.data = bytes.fromhex(record.data[0])
-    damaged = first_damaged(records)
-    if damaged is None:
-        return records, True
-    if damaged is records[0]:
-        raise StoreCorruptError("its checksum is wrong", damaged.sequence)
-    return records[: records.index(damaged)], False
-
-
-def _dense(page: Page, after: int) -> Page:
-    """The page, if no sequence is missing between `after` and its end."""
-    expected = max(after, page.floor)
-    for record in page.records:
-        expected += 1
-        if record.sequence != expected:
-            raise StoreCorruptError("it is missing", expected)
-    return page

@@ -9,7 +9,7 @@ CREATE TABLE events (
     time        INTEGER NOT NULL,                   -- when it occurred, microseconds since 1970 UTC
     type        TEXT    NOT NULL,                   -- 'page_table.page_fault'
     data        TEXT    NOT NULL,                   -- JSON; a blob where bytes were published
-    checksum    INTEGER NOT NULL,                   -- CRC-32 of the content, sealed with recorded_at and sequence
+    checksum    INTEGER NOT NULL,                   -- CRC-32 of the content, XOR the three numbers above
     id          TEXT,
     key         TEXT,
     metadata    TEXT                                -- JSON

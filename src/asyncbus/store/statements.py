@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any, Final
 
-from asyncbus.codec import seal
 from asyncbus.events import Record
 from asyncbus.filters import EventFilter
 
@@ -31,11 +30,11 @@ def insert(records: Sequence[Record], first: int) -> tuple[str, Bound]:
     """
     bare = not any(record.id or record.key or record.metadata for record in records)
     rows = _LADDER[bisect_left(_LADDER, len(records))]
-    seal_of_batch = seal(records[0].recorded_at)
-    bound: Bound = [records[0].recorded_at]
+    recorded_at = records[0].recorded_at
+    bound: Bound = [recorded_at]
     for sequence, record in enumerate(records, first):
-        sealed = record.checksum ^ seal_of_batch ^ sequence
-        bound += (record.time, record.type, record.data, sealed)
+        checksum = record.checksum ^ recorded_at ^ sequence
+        bound += (record.time, record.type, record.data, checksum)
         if not bare:
             bound += (record.id, record.key, record.metadata)
     columns = _BARE if bare else _FULL

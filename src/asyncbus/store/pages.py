@@ -1,0 +1,157 @@
+"""Pages of a SQLite log: one short read each, checked event by event, the next one begun while one is delivered."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+
+from asyncbus.codec import first_damaged
+from asyncbus.errors import StoreCorruptError
+from asyncbus.events import Record
+from asyncbus.filters import EventFilter
+from asyncbus.patterns import Pattern
+from asyncbus.store import statements
+from asyncbus.store.base import Page
+from asyncbus.store.connection import Begun, Connection
+
+MAX_AHEAD: Final = 4
+"""Pages read ahead at a time, for all readers together."""
+
+_QUERY_PAGE: Final = 4096
+_SCAN: Final = 65_536
+_records = msgspec.json.Decoder(list[Record]).decode
+_texts = msgspec.json.Decoder(list[str]).decode
+_numbers = msgspec.json.Decoder(list[int]).decode
+
+
+class _Question(msgspec.Struct, frozen=True):
+    """What one page is asked for; the fields are the arguments of `statements.page`."""
+
+    wanted: EventFilter
+    types: Sequence[str] | None
+    beyond: int | None
+    up_to: int | None
+    limit: int
+
+    def statement(self) -> tuple[str, list[Any]]:
+        return statements.page(self.wanted, self.types, beyond=self.beyond, up_to=self.up_to, limit=self.limit)
+
+
+class PageReader:
+    """Reads through one read-only connection.
+
+    Args:
+        connection: its own.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        # What comes after each page that was handed out last; those nobody takes are dropped, the oldest first.
+        self._ahead: dict[tuple[int, Pattern], tuple[_Question, Begun]] = {}
+
+    async def read(self, after: int, pattern: Pattern, limit: int) -> Page:
+        """The next events of `pattern`: all in order, or by the index on types where a pattern has few of them."""
+        question, begun = self._ahead.pop((after, pattern), (None, None))
+        if question is None:
+            question, nothing = await self._question(after, pattern, limit)
+            if nothing is not None:
+                return nothing
+        page = await self._page(question, begun)
+        if pattern.matches_all:
+            _check_dense(page, after)
+        if len(page.records) >= question.limit:
+            self._begin(msgspec.structs.replace(question, beyond=page.up_to, limit=limit))
+        return page
+
+    async def query(self, wanted: EventFilter) -> Sequence[Record]:
+        """All events that `wanted` describes, read page by page, so that no transaction is long."""
+        types = None
+        if wanted.key is None and not wanted.pattern.matches_all:
+            types, _, _ = await self._types(wanted.pattern)
+            if types is not None and not types:
+                return []
+        found: list[Record] = []
+        beyond: int | None = None
+        while True:
+            limit = _QUERY_PAGE if wanted.limit is None else min(_QUERY_PAGE, wanted.limit - len(found))
+            page = await self._page(_Question(wanted, types, beyond, None, limit))
+            found += page.records
+            if len(found) == wanted.limit or not page.records:
+                return found
+            beyond = found[-1].sequence
+
+    async def by_ids(self, ids: Sequence[str]) -> dict[str, Record]:
+        """The events that have one of `ids`, by id."""
+        text, _, _ = await self._connection.row(statements.BY_ID, (msgspec.json.encode(ids).decode(),))
+        records, _ = _intact(_records(text))
+        return {record.id: record for record in records if record.id is not None}
+
+    def forget(self) -> None:
+        """Drop what was read ahead."""
+        self._ahead.clear()
+
+    async def _question(self, after: int, pattern: Pattern, limit: int) -> tuple[_Question, Page | None]:
+        """How to read the page after `after`; where the pattern has no event at all, the empty page as well."""
+        wanted = EventFilter(pattern=pattern)
+        if pattern.matches_all:
+            return _Question(wanted, None, after, None, limit), None
+        types, head, floor = await self._types(pattern)
+        if types is None:
+            return _Question(wanted, None, after, min(after + _SCAN, head), limit), None
+        nothing = None if types else Page((), max(after, head), floor)
+        return _Question(wanted, types, after, head, limit), nothing
+
+    async def _types(self, pattern: Pattern) -> tuple[list[str] | None, int, int]:
+        """The types of this log that match (None: too many to name), the head at which that was so, and the floor."""
+        text, head, floor = await self._connection.row(*statements.types_of(pattern.ranges()))
+        types = _texts(text)
+        return (types if len(types) <= statements.MAX_TYPES else None), head, floor
+
+    def _begin(self, question: _Question) -> None:
+        """Have the next page read on the SQLite thread while the loop delivers the last one."""
+        if len(self._ahead) >= MAX_AHEAD:
+            del self._ahead[next(iter(self._ahead))]
+        self._ahead[question.beyond or 0, question.wanted.pattern] = (
+            question,
+            self._connection.begin(*question.statement()),
+        )
+
+    async def _page(self, question: _Question, begun: Begun | None = None) -> Page:
+        sql, bound = question.statement()
+        try:
+            [(text, head, floor)] = await (begun or self._connection.rows(sql, bound))
+            records = _records(text)
+        except (StoreCorruptError, msgspec.DecodeError) as error:
+            if question.limit > 1:  # the events before the damaged one are good, and owed
+                return await self._page(msgspec.structs.replace(question, limit=question.limit // 2))
+            text, _, _ = await self._connection.row(statements.sequences(sql), bound)
+            raise StoreCorruptError("it cannot be read", *_numbers(text)) from error
+        records, whole = _intact(records)
+        if whole and len(records) < question.limit:
+            return Page(records, max(question.beyond or 0, min(head, question.up_to or head)), floor)
+        return Page(records, records[-1].sequence, floor)
+
+
+def _intact(records: list[Record]) -> tuple[list[Record], bool]:
+    """The records before the first damaged one, and whether that is all of them; bytes made bytes again."""
+    for record in records:
+        if record.data.__class__ is list:
+            record.data = bytes.fromhex(record.data[0])
+    damaged = first_damaged(records)
+    if damaged is None:
+        return records, True
+    if damaged is records[0]:
+        raise StoreCorruptError("its checksum is wrong", damaged.sequence)
+    return records[: records.index(damaged)], False
+
+
+def _check_dense(page: Page, after: int) -> None:
+    """Sequences have no holes but those below the floor; a missing event is damage."""
+    expected = max(after, page.floor)
+    if page.records and page.records[-1].sequence != expected + len(page.records):
+        for record in page.records:
+            expected += 1
+            if record.sequence != expected:
+                raise StoreCorruptError("it is missing", expected)

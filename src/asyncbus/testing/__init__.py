@@ -1,0 +1,25 @@
+"""For authors of back ends: `StoreContract`, the promises of an `EventStore` as tests, and `record` to make events.
+
+One class, in a file that pytest collects, is a complete test of a store (here with pytest-asyncio in strict mode)::
+
+    import pytest
+    from asyncbus import EventStore
+    from asyncbus.testing import StoreContract
+
+    @pytest.mark.asyncio
+    class TestMyStore(StoreContract):
+        @pytest.fixture(autouse=True)
+        def folder(self, tmp_path):
+            self.tmp_path = tmp_path
+
+        def make_store(self, log: str) -> EventStore:
+            return MyStore(self.tmp_path / log)
+
+What is tested follows from what `store.features` declares; a test of a promise that a store does not make is skipped
+and says so. The suite needs no pytest, only something that runs `async` methods named `test_…` on a fresh instance.
+"""
+
+from asyncbus.testing.contract import StoreContract
+from asyncbus.testing.records import content, record
+
+__all__ = ["StoreContract", "content", "record"]

@@ -1,0 +1,129 @@
+"""Part of the contract: queries, whose filters combine."""
+# ruff: noqa: D102  # a test's name is its sentence
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from random import Random
+
+from asyncbus.events import Record
+from asyncbus.filters import EventFilter
+from asyncbus.patterns import Pattern
+from asyncbus.testing.logs import Logs, everything
+from asyncbus.testing.model import KEYS, PATTERNS, answer, fill, matching, random_question
+from asyncbus.testing.records import MOMENT, copies, holds, record, same, same_events
+
+_QUESTIONS = 150
+
+
+class Querying(Logs):
+    """`query` against a plain list."""
+
+    async def test_every_pattern_is_answered_in_both_directions(self) -> None:
+        async with self.opened() as store:
+            log = await fill(store, Random(10), 300)  # noqa: S311  # seeded, not secret
+            for terms in PATTERNS:
+                expected = matching(log, terms)
+                pattern = Pattern.parse(terms)
+                same_events(await store.query(everything(pattern=pattern)), expected, f"pattern {terms}")
+                found = await store.query(everything(pattern=pattern, newest_first=True))
+                same_events(found, expected[::-1], f"pattern {terms}, newest first")
+
+    async def test_filters_combine_as_in_a_plain_list(self) -> None:
+        for seed in range(2):
+            random = Random(seed)  # noqa: S311  # seeded, not secret
+            async with self.opened(f"log-{seed}") as store:
+                log = await fill(store, random, 300)
+                for number in range(_QUESTIONS):
+                    terms, wanted = random_question(random, log)
+                    what = f"seed {seed}, question {number}: {wanted}"
+                    same_events(await store.query(wanted), answer(log, terms, wanted), what)
+
+    async def test_filters_combine_in_a_log_that_was_cleared_before(self) -> None:
+        random = Random(20)  # noqa: S311  # seeded, not secret
+        async with self.opened() as store:
+            await fill(store, random, 50)
+            await store.clear()
+            log = await fill(store, random, 100)
+            for number in range(_QUESTIONS // 2):
+                terms, wanted = random_question(random, log)
+                same_events(await store.query(wanted), answer(log, terms, wanted), f"question {number}: {wanted}")
+
+    async def test_ranges_take_their_beginning_and_leave_out_their_end(self) -> None:
+        async with self.opened() as store:
+            log: list[Record] = []
+            for moment in (10, 10, 20, 30):  # two batches are recorded at the same moment
+                batch = [
+                    record("a", [moment, place], time=MOMENT + moment, recorded_at=MOMENT + moment) for place in (0, 1)
+                ]
+                await store.append(batch)
+                log += copies(batch)
+            for low in (None, 9, 10, 11, 20, 30, 31):
+                for high in (None, 9, 10, 11, 20, 30, 31):
+                    bounds = [None if moment is None else MOMENT + moment for moment in (low, high)]
+                    for names in (("start_recorded", "stop_recorded"), ("since", "until")):
+                        wanted = everything(**dict(zip(names, bounds, strict=True)))
+                        same_events(await store.query(wanted), answer(log, ("*",), wanted), f"{wanted}")
+
+    async def test_limit_keeps_the_first_ones_and_newest_first_the_last_ones(self) -> None:
+        async with self.opened() as store:
+            log = await fill(store, Random(30), 40)  # noqa: S311  # seeded, not secret
+            for limit in (1, 2, len(log) - 1, len(log), len(log) + 1):
+                same_events(await store.query(EventFilter(limit=limit)), log[:limit], f"limit {limit}")
+                found = await store.query(EventFilter(limit=limit, newest_first=True))
+                same_events(found, log[::-1][:limit], f"limit {limit}, newest first")
+
+    async def test_no_limit_lifts_the_limit(self) -> None:
+        async with self.opened() as store:
+            log: list[Record] = []
+            for _ in range(3):
+                batch = [record(f"a.{place % 3}", place, key=KEYS[place % 6]) for place in range(3000)]
+                await store.append(batch)
+                log += copies(batch)
+            for terms, key in ((("*",), None), (("a.1",), None), (("a.*",), "k"), (("*",), "vm-1")):
+                for newest_first in (False, True):
+                    wanted = everything(pattern=Pattern.parse(terms), key=key, newest_first=newest_first)
+                    same_events(await store.query(wanted), answer(log, terms, wanted), f"{wanted}")
+            same_events(await store.query(EventFilter(limit=5000)), log[:5000], "a limit of 5000 events")
+
+    async def test_a_key_is_matched_exactly(self) -> None:
+        keys = ["k", "K", "k ", "kk", "k%", "k_", "*", "'", "1", "01", "Größe", "gro\u0308ße", "漢字", "🐍"]
+        async with self.opened() as store:
+            batch = [record("a", key, key=key) for key in keys]
+            await store.append([record("a", "no key"), *batch])
+            for stored in copies(batch):
+                same_events(await store.query(everything(key=stored.key)), [stored], f"key {stored.key!r}")
+            same(list(await store.query(everything(key="x"))), [], "a key that nobody has")
+
+    async def test_a_query_during_appends_shows_no_event_without_those_before_it(self) -> None:
+        questions = (("*",), ("a.*",), ("many.*", "a.*"), ("a.known",))
+        async with self.opened() as store:
+            log: list[Record] = []
+            seen: list[tuple[Sequence[str], int, list[Record]]] = []
+            ended = asyncio.Event()
+
+            async def append() -> None:
+                for place in range(40):
+                    # A type never seen before stands below a known one: who knows only the known one leaves it out.
+                    batch = [record(f"a.new-{place}", place), record(f"many.{place}"), record("a.known", place)]
+                    await store.append(batch)
+                    log.extend(copies(batch))
+                ended.set()
+
+            async def ask(terms: Sequence[str]) -> None:
+                while not ended.is_set():
+                    before = len(log)
+                    seen.append((terms, before, list(await store.query(everything(pattern=Pattern.parse(terms))))))
+                    await asyncio.sleep(0)
+
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(append())
+                for question in questions:
+                    tasks.create_task(ask(question))
+            for terms, before, found in seen:
+                last = found[-1].sequence if found else 0
+                expected = [event for event in matching(log, terms) if event.sequence <= last]
+                same_events(found, expected, f"a query for {terms} during appends, up to event {last}")
+                least = len(matching(log[:before], terms))
+                holds(len(found) >= least, f"expected the {least} events that were there when it was asked")
