@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import logging
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine
 from types import TracebackType
 from typing import Any, Final, Self, TypedDict, TypeVar, Unpack
 
@@ -113,6 +113,7 @@ class EventBus(Publishing, Reading):
         self._thread = None
         self._unpublishable = BusClosedError(_NOT_OPEN)
         self._is_open = False
+        self._waiting_for: set[asyncio.Task[Event]] = set()
         self._feeding: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
         # Tasks that wait for the close, which therefore waits for none of them; and who reads while it goes on.
@@ -242,6 +243,8 @@ class EventBus(Publishing, Reading):
         """End what did not end by itself; a handler that swallows its cancellation is left behind, by name."""
         if self._feeding is not None:  # no subscription holds the writer up any more
             await asyncio.wait([self._feeding], timeout=_GRACE)
+        if self._waiting_for:  # their subscriptions have ended
+            await asyncio.wait(self._waiting_for, timeout=_GRACE)
         tasks = [task for task in (*self._handling, self._feeding) if task and not task.done()]
         tasks = [task for task in tasks if task not in self._closers]
         for task in tasks:
@@ -347,7 +350,7 @@ class EventBus(Publishing, Reading):
         Args:
             pattern: which events.
             where: a predicate on the event.
-            timeout: seconds to wait at most, from the await on; None: no limit.
+            timeout: seconds to wait at most, from the call on; None: no limit.
             start: where to begin to look, as for `subscribe`.
 
         Returns:
@@ -358,7 +361,20 @@ class EventBus(Publishing, Reading):
         """
         if timeout is not None:
             check_seconds("timeout", timeout)
-        return _Waiting(self.subscribe(pattern, where=where, start=start), timeout)
+        if not self._is_open:
+            raise BusClosedError(_NOT_OPEN)
+        subscription = self.subscribe(pattern, where=where, start=start)
+        waiting = asyncio.create_task(_first(subscription, timeout), name=f"asyncbus wait for {subscription.name}")
+        self._waiting_for.add(waiting)
+
+        def forget(task: asyncio.Task[Event]) -> None:
+            self._waiting_for.discard(task)
+            subscription.end()  # where it was cancelled before its first step
+            if not task.cancelled():
+                task.exception()  # nobody has to await it
+
+        waiting.add_done_callback(forget)
+        return waiting
 
     def _attach(self, subscription: Subscription, handler: Handler | None) -> None:
         if threading.get_ident() != self._inbox.thread:
@@ -412,15 +428,24 @@ class EventBus(Publishing, Reading):
             check_seconds("timeout", timeout)
         caller = asyncio.current_task()
         handled = [subscription for task, subscription in self._handling.items() if task is not caller]
+        finished: set[Subscription] = set()
+
+        async def finish(subscription: Subscription, head: int) -> None:
+            await subscription.passed(head)
+            finished.add(subscription)
+
         try:
             async with asyncio.timeout(timeout):
-                await self.flush()
+                if not self._store.features.read_only:
+                    await self.flush()
                 head = self._readable().head
-                await asyncio.gather(*(subscription.passed(head) for subscription in handled))
+                await asyncio.gather(*(finish(subscription, head) for subscription in handled))
         except TimeoutError:
-            raise DrainTimeoutError(
-                {subscription.name: subscription.backlog for subscription in handled if subscription.open}
-            ) from None
+            unfinished: dict[str, int] = {}
+            for subscription in handled:
+                if subscription not in finished:
+                    unfinished[subscription.name] = unfinished.get(subscription.name, 0) + subscription.backlog
+            raise DrainTimeoutError(unfinished) from None
 
     async def clear(self) -> None:
         """Remove all events, after all that was accepted before the call is stored.
@@ -479,21 +504,8 @@ class EventBus(Publishing, Reading):
         return f"<EventBus {state} head={self._history.head} subscriptions={len(self._subscriptions)}>"
 
 
-class _Waiting:
-    """What `wait_for` returns; where nobody awaits it, its subscription ends with it."""
-
-    def __init__(self, subscription: Subscription, timeout: float | None) -> None:
-        self._subscription = subscription
-        self._timeout = timeout
-
-    def __await__(self) -> Generator[Any, Any, Event]:
-        return self._first().__await__()
-
-    async def _first(self) -> Event:
-        async with self._subscription, asyncio.timeout(self._timeout):
-            async for event in self._subscription:
-                return event
-        raise BusClosedError("the bus was closed before the event came")
-
-    def __del__(self) -> None:
-        self._subscription.end()
+async def _first(subscription: Subscription, timeout: float | None) -> Event:
+    async with subscription, asyncio.timeout(timeout):
+        async for event in subscription:
+            return event
+    raise BusClosedError("the bus was closed before the event came")

@@ -59,7 +59,11 @@ def decode(text: str) -> Any:
 
 def _offender(data: Any, path: str, error: Exception) -> tuple[str, str]:
     """Descend to the innermost part that cannot be encoded on its own."""
-    for step, part in _parts(data):
+    try:
+        parts = list(_parts(data))
+    except Exception:  # noqa: BLE001  # it does not let itself be read: then it is the offender
+        parts = []
+    for step, part in parts:
         try:
             json_encode(part)
         except RecursionError:
@@ -78,7 +82,8 @@ def _parts(data: Any) -> Iterator[tuple[str, Any]]:
             yield f"[{index}]", value
     elif isinstance(data, msgspec.Struct):
         for name in data.__struct_fields__:
-            yield f".{name}", getattr(data, name)
+            if hasattr(data, name):
+                yield f".{name}", getattr(data, name)
     elif hasattr(data, "__dataclass_fields__") or hasattr(data, "__attrs_attrs__"):
         for name in getattr(data, "__dataclass_fields__", None) or [field.name for field in data.__attrs_attrs__]:
             yield f".{name}", getattr(data, name, None)
@@ -86,7 +91,10 @@ def _parts(data: Any) -> Iterator[tuple[str, Any]]:
 
 def refuse_non_finite(data: Any) -> None:
     """Raise `PayloadError` if `data`, which has been encoded, holds a NaN or an infinity."""
-    waiting = [("$", msgspec.to_builtins(data, str_keys=True))]
+    try:
+        waiting = [("$", msgspec.to_builtins(data, str_keys=True))]
+    except RecursionError as error:
+        raise refusal(data, error) from None
     while waiting:
         path, value = waiting.pop()
         if isinstance(value, float) and not math.isfinite(value):

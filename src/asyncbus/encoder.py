@@ -50,7 +50,7 @@ class Encoder:
         Raises:
             InvalidTypeError, PayloadError, PayloadTooLargeError, InvalidOptionError: nothing else was touched.
         """
-        # `encode` and `checksum` written out, for this runs for every event (benchmarks/bench_publish.py).
+        # `encode` and `checksum` written out, for this runs for every event (benchmarks/bench_publish_to_handled.py).
         seed = self._seeds.get(type) if type.__class__ is str else None
         if seed is None:
             type, seed = self._learn(type)

@@ -61,6 +61,7 @@ class AsyncBusError(Exception):
 
 def _rebuild(kind: type[_Error], args: tuple[Any, ...], facts: dict[str, Any]) -> _Error:
     error = kind.__new__(kind, *args)
+    error.args = args
     error.__dict__.update(facts)
     return error
 
@@ -226,7 +227,7 @@ class SubscriptionBusyError(SubscriptionError):
 
 
 class DrainTimeoutError(AsyncBusError, TimeoutError):
-    """Handlers had not finished when the time was over; `unfinished` maps each to its backlog."""
+    """Handlers had not finished when the time was over; `unfinished` maps their names to their backlogs."""
 
     def __init__(self, unfinished: dict[str, int]) -> None:
         self.unfinished = unfinished

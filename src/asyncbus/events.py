@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
 from asyncbus.errors import InvalidOptionError, InvalidTypeError
 
@@ -18,7 +18,6 @@ _TYPE = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*", re.ASCII)
 _TOKEN = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-_UNREAD: Final = object()
 
 
 class Record(Struct, array_like=True, gc=False):
@@ -50,7 +49,7 @@ class Event(Struct, gc=False, eq=False):
 
     _record: Record
     _decode: Callable[[str], Any]
-    _data: Any = _UNREAD
+    _data: Any = UNSET
 
     @property
     def sequence(self) -> int:
@@ -70,7 +69,7 @@ class Event(Struct, gc=False, eq=False):
             PayloadError: it cannot be decoded (nested deeper than the interpreter's stack allows here).
         """
         data = self._data
-        if data is _UNREAD:
+        if data is UNSET:
             data = self._record.data
             if data.__class__ is not bytes:
                 data = self._decode(data)
@@ -107,6 +106,9 @@ class Event(Struct, gc=False, eq=False):
         if not isinstance(other, Event):
             return NotImplemented
         return _identity(self._record) == _identity(other._record)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
 
     def __hash__(self) -> int:
         return hash((self._record.sequence, self._record.type))
@@ -206,9 +208,12 @@ def to_microseconds(option: str, moment: object) -> int:
     Raises:
         InvalidOptionError: it is no datetime, or a naive one.
     """
-    if not isinstance(moment, datetime) or moment.utcoffset() is None:
-        raise InvalidOptionError(option, "an aware datetime (datetime.now(UTC), say)", moment)
-    return (moment - _EPOCH) // _MICROSECOND
+    try:
+        if isinstance(moment, datetime) and moment.utcoffset() is not None:
+            return (moment.astimezone(UTC) - _EPOCH) // _MICROSECOND
+    except OverflowError:  # at either end of the calendar, UTC may have no name for it
+        pass
+    raise InvalidOptionError(option, "an aware datetime (datetime.now(UTC), say)", moment)
 
 
 def from_microseconds(microseconds: int) -> datetime:

@@ -67,7 +67,8 @@ class Fanout:
             wanted_by = receivers_of(record.type)
             if wanted_by is not receivers:
                 self._offer(receivers, records[begin:place])
-                receivers, begin = wanted_by, place
+                # Looked up again: who was just offered something may have left.
+                receivers, begin = receivers_of(record.type), place
                 offered[receivers] = None
         self._offer(receivers, records[begin:] if begin else records)
         self._wake(offered)
@@ -100,9 +101,9 @@ class Fanout:
 
     def unblock(self, receiver: Receiver) -> None:
         """Undo `block`, if it was."""
-        if self._blockers.pop(receiver, self) is None and self._unblocked is not None:
-            self._unblocked.set_result(None)
-            self._unblocked = None
+        unblocked = self._unblocked
+        if self._blockers.pop(receiver, self) is None and unblocked is not None and not unblocked.done():
+            unblocked.set_result(None)
 
     async def change_of_blockers(self) -> None:
         """Wait until one of the blockers has left."""

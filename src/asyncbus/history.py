@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
-from asyncbus.errors import EventsLostError, StartBeyondHeadError
+from asyncbus.errors import AsyncBusError, EventsLostError, StartBeyondHeadError, StoreFailedError
 from asyncbus.events import Record
 from asyncbus.filters import EventFilter
 from asyncbus.options import Start
@@ -123,7 +123,12 @@ class History:
 
     async def _read(self, after: int, pattern: Pattern, limit: int) -> Page:
         head = self.head
-        page = await self._store.read(after, pattern, limit)
+        try:
+            page = await self._store.read(after, pattern, limit)
+        except AsyncBusError:
+            raise
+        except Exception as error:  # a store is somebody else's code
+            raise StoreFailedError(f"the store raised {error!r}") from error
         if page.up_to <= head:
             return page
         # The store may be ahead: what is committed but not passed on yet is not to be seen, by anybody.

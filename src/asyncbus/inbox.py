@@ -32,13 +32,13 @@ Task: TypeAlias = "asyncio.Task[Any] | None"
 
 
 class Waiter(Struct, frozen=True, eq=False):
-    """Somebody who waits for a batch to be settled, for the sake of so many of its events.
+    """Somebody who waits for a batch to be settled, for the sake of some of its events.
 
     `task` is known where a reader may block the writer.
     """
 
     future: AnyFuture
-    events: int
+    events: Sequence[Submission]
     task: Task = None
 
 
@@ -55,9 +55,9 @@ class Batch:
         "size",
         "submissions",
         "taken",
-        "thinned",
         "thread_size",
         "waiters",
+        "withdrawn",
     )
 
     def __init__(self, error: Exception | None = None) -> None:
@@ -73,10 +73,21 @@ class Batch:
         # Payload sizes, counted apart for the loop's thread and the others: so neither needs a lock for the other.
         self.size = 0
         self.thread_size = 0
-        # Whether some of it was withdrawn.
-        self.thinned = False
+        # How many of the submissions were withdrawn and are still there.
+        self.withdrawn = 0
         self.taken = self.settled = error is not None
         self.error = error
+
+    @property
+    def depth(self) -> int:
+        """Events it holds."""
+        return len(self.submissions) - self.withdrawn
+
+    def drop_withdrawn(self) -> None:
+        """Take out what was withdrawn."""
+        self.submissions = [submission for submission in self.submissions if submission.batch is self]
+        self.groups = [group for group in self.groups if group[0].batch is self]
+        self.withdrawn = 0
 
 
 OUTSIDE: Final = Batch(BusClosedError("this event is not in the inbox"))
@@ -149,7 +160,7 @@ class Inbox:
     @property
     def depth(self) -> int:
         """Events that wait to be taken."""
-        return len(self._open.submissions) + self._full_events
+        return self._open.depth + self._full_events
 
     @property
     def size(self) -> int:
@@ -165,7 +176,7 @@ class Inbox:
 
     def put(self, submission: Submission) -> bool:
         """Accept one event, if there is room and nobody waits in line."""
-        # As `_fits` and `_accept` do, written out: this runs for every event (benchmarks/bench_publish.py).
+        # As `_fits` and `_accept` do, written out: this runs for every event (benchmarks/bench_publish_to_handled.py).
         batch = self._open
         size = len(submission.data)
         if len(batch.submissions) >= batch.room or batch.size + batch.thread_size + size > batch.max_size:
@@ -217,8 +228,8 @@ class Inbox:
                 self.withdraw(submissions)
             raise
 
-    def settling(self, batch: Batch, events: int = 1) -> asyncio.Future[None]:
-        """A future that is done when `batch` is settled, waited for for the sake of so many of its events.
+    def settling(self, batch: Batch, events: Sequence[Submission]) -> asyncio.Future[None]:
+        """A future that is done when `batch` is settled, waited for for the sake of some of its events.
 
         It raises WouldDeadlockError where the caller's own full queue keeps the writer from taking the batch.
         """
@@ -233,7 +244,7 @@ class Inbox:
         """Wait until all that is accepted is settled; raise what its commits raised."""
         for batch in (self._in_flight, *self._full, self._open):
             if not batch.settled and (batch.taken or batch.submissions or batch.commands):
-                await self.settling(batch, events=0)
+                await self.settling(batch, ())
             if batch.error is not None:
                 raise copy(batch.error)
 
@@ -258,7 +269,7 @@ class Inbox:
             else:
                 outcome.append(None)
 
-        settling = self.settling(batch, events=0)
+        settling = self.settling(batch, ())
         batch.commands.append(tell)
         self._wake()
         try:
@@ -272,12 +283,21 @@ class Inbox:
             raise error
 
     def withdraw(self, submissions: Sequence[Submission]) -> None:
-        """Take back what the writer has not taken."""
-        if not submissions[0].batch.taken:
-            self.withdrawn += len(submissions)
-            submissions[0].batch.thinned = True
-            for submission in submissions:
-                submission.batch = OUTSIDE
+        """Take back what the writer has not taken, and let others have the room."""
+        batch = submissions[0].batch
+        if batch.taken:
+            return
+        for submission in submissions:
+            submission.batch = OUTSIDE
+        self.withdrawn += len(submissions)
+        with self._lock:
+            batch.withdrawn += len(submissions)
+            # Taken out many at a time, for each time goes through the whole batch.
+            if batch.withdrawn * 2 >= len(batch.submissions):
+                batch.drop_withdrawn()
+            batch.size -= _size(submissions)
+            self._count_full()
+            self._admit()
 
     def _waiting_task(self) -> Task:
         if not self.watch_tasks:
@@ -314,17 +334,18 @@ class Inbox:
             if self._leave_line(entry):
                 raise TimeoutError(f"no room in the inbox for {timeout} s; the event was not accepted") from None
 
-    def settle_from_thread(self, batch: Batch, timeout: float | None) -> None:
-        """Wait on this thread until `batch` is settled.
+    def settle_from_thread(self, submission: Submission, timeout: float | None) -> None:
+        """Wait on this thread until the batch of an accepted event is settled.
 
         Raises:
             TimeoutError: it was not in time.
         """
         future: ThreadFuture[None] = ThreadFuture()
+        batch = submission.batch
         with self._lock:
             if batch.settled:
                 return
-            batch.waiters.append(Waiter(future, 1))
+            batch.waiters.append(Waiter(future, (submission,)))
         future.result(timeout)
 
     def _knock(self) -> None:
@@ -336,7 +357,7 @@ class Inbox:
     # -------------------------------------------------------------------------------------------------- the writer
 
     async def take(self) -> Batch | None:
-        """Wait for something to write and take all of it, making room for those in line; None: closed and empty."""
+        """Wait for something to write and take it, up to a batch, making room for those in line; None: the end."""
         while not (self._full or self._open.submissions or self._open.commands):
             with self._lock:
                 if self._closed is not None:
@@ -352,13 +373,11 @@ class Inbox:
                 self._begin_batch()
             batch = self._in_flight = self._full.popleft()
             batch.taken = True
-            self._full_events -= len(batch.submissions)
-            self._full_size -= batch.size + batch.thread_size
+            self._count_full()
             self._admit()
-        self.taken += len(batch.submissions)
-        if batch.thinned:
-            batch.submissions = [submission for submission in batch.submissions if submission.batch is batch]
-            batch.groups = [group for group in batch.groups if group[0].batch is batch]
+        self.taken += batch.depth
+        if batch.withdrawn:
+            batch.drop_withdrawn()
         return batch
 
     def settled(self, batch: Batch) -> None:
@@ -421,15 +440,20 @@ class Inbox:
         # Under the lock: no other thread may be appending to the one that becomes full.
         batch = self._open
         self._full.append(batch)
-        self._full_events += len(batch.submissions)
-        self._full_size += batch.size + batch.thread_size
+        self._count_full()
         self._open = Batch()
         self._measure()
         return self._open
 
+    def _count_full(self) -> None:
+        # Anew and not by steps: a batch may have become full between two lines of the loop's `put`, which adds to it.
+        self._full_events = sum(batch.depth for batch in self._full)
+        self._full_size = sum(batch.size + batch.thread_size for batch in self._full)
+
     def _measure(self) -> None:
         batch = self._open
-        batch.room = 0 if self._line else min(self._batch_limit, self.capacity - self._full_events)
+        room = min(self._batch_limit, self.capacity - self._full_events)
+        batch.room = 0 if self._line else room + batch.withdrawn
         batch.max_size = self.max_bytes - self._full_size
 
     def _accept(self, submissions: Sequence[Submission]) -> None:

@@ -76,8 +76,8 @@ class Pattern(Struct, frozen=True):
 def _checked(term: object) -> str:
     if not isinstance(term, str):
         raise InvalidPatternError(term, f"expected a string, found {term.__class__.__name__}")
-    if len(term) > MAX_TYPE_LENGTH + 1:
-        raise InvalidPatternError(term, f"{len(term)} characters, at most {MAX_TYPE_LENGTH + 1} allowed")
+    if len(term) > MAX_TYPE_LENGTH + term.endswith("*"):
+        raise InvalidPatternError(term, f"{len(term)} characters, at most {MAX_TYPE_LENGTH} and a '*' allowed")
     if not term:
         raise InvalidPatternError(term, "it is empty; '*' takes all events")
     if "*" in term[:-1]:
@@ -118,7 +118,9 @@ class PatternIndex(Generic[R]):
         self._prefixes: dict[str, dict[R, None]] = {}
         self._lengths: dict[int, int] = {}
         self._found: dict[str, tuple[R, ...]] = {}
+        # Each answer once, and how many types have it.
         self._interned: dict[tuple[R, ...], tuple[R, ...]] = {}
+        self._uses: dict[tuple[R, ...], int] = {}
 
     def add(self, pattern: Pattern, receiver: R) -> None:
         """Let `receiver` have the events of `pattern` from now on."""
@@ -147,22 +149,30 @@ class PatternIndex(Generic[R]):
 
     def _learn(self, type: str) -> tuple[R, ...]:
         if len(self._found) >= TYPE_CACHE_LIMIT:
-            self._found.clear()
-            self._interned.clear()
+            self._forget_all()
         wanted: dict[R, None] = dict(self._exact.get(type, ()))
         for length in self._lengths:
             if length <= len(type):
                 wanted.update(self._prefixes.get(type[:length], {}))
         receivers = tuple(sorted(wanted, key=lambda receiver: receiver.rank))
         self._found[type] = receivers = self._interned.setdefault(receivers, receivers)
+        self._uses[receivers] = self._uses.get(receivers, 0) + 1
         return receivers
 
     def _forget(self, pattern: Pattern) -> None:
         if pattern.prefixes:
-            self._found.clear()
-            self._interned.clear()
+            self._forget_all()
         for type in pattern.exact:
-            self._interned.pop(self._found.pop(type, ()), None)
+            receivers = self._found.pop(type, None)
+            if receivers is not None:
+                self._uses[receivers] -= 1
+                if not self._uses[receivers]:
+                    del self._uses[receivers], self._interned[receivers]
+
+    def _forget_all(self) -> None:
+        self._found.clear()
+        self._interned.clear()
+        self._uses.clear()
 
 
 def _discard(table: dict[str, dict[Any, None]], name: str, receiver: object) -> None:

@@ -120,7 +120,7 @@ class Publishing:
         if ack == "accepted":
             return PendingReceipt(submission, inbox)
         try:
-            await inbox.settling(submission.batch)
+            await inbox.settling(submission.batch, (submission,))
         except BaseException:
             inbox.withdraw((submission,))
             raise
@@ -134,7 +134,7 @@ class Publishing:
                     await inbox.wait_in_line((submission,))
                 if ack == "accepted":
                     return PendingReceipt(submission, inbox)
-                await inbox.settling(submission.batch)
+                await inbox.settling(submission.batch, (submission,))
         except TimeoutError:
             inbox.withdraw((submission,))
             if submission.batch is OUTSIDE:
@@ -242,7 +242,7 @@ class Publishing:
             await self._inbox.wait_in_line(submissions)
         batch = submissions[0].batch
         try:
-            await self._inbox.settling(batch, len(submissions))
+            await self._inbox.settling(batch, submissions)
         except BaseException:
             self._inbox.withdraw(submissions)
             raise

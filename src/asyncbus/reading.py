@@ -17,9 +17,12 @@ from asyncbus.history import History
 from asyncbus.options import Start, bound, check_seconds, check_start
 from asyncbus.patterns import Pattern
 from asyncbus.store.base import EventStore
-from asyncbus.subscription import LAST_PAGE
+from asyncbus.subscription import FIRST_PAGE
 
 _QUERY_PAGE: Final = 1000
+
+_REPLAY_PAGE: Final = 16_384
+"""Events of a replay's longest page: beside a busy loop each page costs some of its turns."""
 
 
 class Reading:
@@ -69,9 +72,11 @@ class Reading:
         history: History, pattern: Pattern, start: Start, before: int | None, last: int
     ) -> AsyncIterator[Sequence[Record]]:
         after = before if before is not None else await history.before_moment(to_microseconds("start", start))
+        size = FIRST_PAGE
         while after < last:
-            page = await history.page(after, pattern, LAST_PAGE)
+            page = await history.page(after, pattern, size)
             after = page.up_to
+            size = min(size * 2, _REPLAY_PAGE)
             yield page.records if after <= last else [record for record in page.records if record.sequence <= last]
 
     async def _paced(

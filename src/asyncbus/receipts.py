@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Generator
 from copy import copy
@@ -9,7 +10,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from asyncbus.errors import PublishOutcomeUnknownError, StoreFailedError, WrongThreadError
+from asyncbus.errors import PublishOutcomeUnknownError, StoreFailedError, WrongEventLoopError, WrongThreadError
 from asyncbus.events import Receipt
 from asyncbus.inbox import Inbox, Submission
 
@@ -32,7 +33,9 @@ class PendingReceipt(Struct, frozen=True, eq=False):
     def __await__(self) -> Generator[Any, None, Receipt]:
         batch = self._submission.batch
         if not batch.settled:
-            yield from self._inbox.settling(batch)
+            if asyncio.get_running_loop() is not self._inbox.loop:
+                raise WrongEventLoopError("this receipt belongs to another event loop; ask result() on other threads")
+            yield from self._inbox.settling(batch, (self._submission,))
         return outcome(self._submission)
 
     def result(self, timeout: float | None = None) -> Receipt:
@@ -50,7 +53,7 @@ class PendingReceipt(Struct, frozen=True, eq=False):
         if not batch.settled:
             if threading.get_ident() == self._inbox.thread:
                 raise WrongThreadError("result() would block the event loop it waits for; await the receipt instead")
-            self._inbox.settle_from_thread(batch, timeout)
+            self._inbox.settle_from_thread(self._submission, timeout)
         return outcome(self._submission)
 
     def __repr__(self) -> str:

@@ -28,8 +28,8 @@ log = logging.getLogger("asyncbus")
 FIRST_PAGE: Final = 512
 """Events of a reader's first page, so that the first event comes soon; each next page is twice as long."""
 
-LAST_PAGE: Final = 4096
-"""Events of the longest page: long enough to outweigh a turn of a busy loop, and about 2 MB of memory."""
+LAST_PAGE: Final = 2048
+"""Events of the longest page, about 1 MB of memory: a subscription may be behind for as long as it lives."""
 
 
 class Subscription:
@@ -275,7 +275,8 @@ class Subscription:
                 self._drop(len(self._queue) - self._capacity)
             case "fail":
                 self._queue.extend(records[:room])
-                self._leave(SubscriptionOverflowError(self._capacity, self.position), self._queue[-1].sequence)
+                last = self._queue[-1].sequence
+                self._leave(SubscriptionOverflowError(self._capacity, last), last)
 
     def _drop(self, count: int) -> None:
         first = self._queue[0].sequence

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from asyncbus.clock import Clock
 from asyncbus.errors import AsyncBusError, EventIdConflictError, StoreFailedError
 from asyncbus.events import Record
 from asyncbus.inbox import Batch, Inbox, Submission
-from asyncbus.store.base import Appended, EventStore
+from asyncbus.store.base import Appended, EventStore, same_content
 
 log = logging.getLogger("asyncbus")
 
@@ -112,15 +112,31 @@ class Writer:
     def _without_conflicts(
         self, submissions: Sequence[Submission], batch: Batch, error: EventIdConflictError
     ) -> list[Submission]:
-        """Refuse the events that conflict, and with each of them the whole group it was published in."""
+        """Refuse the events that conflict, each with the whole group it was published in; keep the others.
+
+        An id counts as used by what is stored and by what is kept: that of a refused event is free for the next one.
+        """
+        stored = {id(submissions[index]): conflict for index, conflict in error.conflicts.items() if conflict[1]}
         group_of = {id(member): group for group in batch.groups for member in group}
-        for index, conflict in error.conflicts.items():
-            refused = Batch(EventIdConflictError({0: conflict}))
-            for submission in group_of.get(id(submissions[index]), (submissions[index],)):
-                submission.batch = refused
-        remaining = [submission for submission in submissions if submission.batch is batch]
-        self.failed += len(submissions) - len(remaining)
+        kept: dict[str, Submission] = {}
+        remaining: list[Submission] = []
+        for submission in submissions:
+            unit = group_of.get(id(submission), (submission,))
+            if unit[0] is not submission:  # looked at with the first of its group
+                continue
+            conflict = next(filter(None, (stored.get(id(member)) for member in unit)), None) or _clash(unit, kept)
+            if conflict is None:
+                kept.update((member.id, member) for member in unit if member.id is not None)
+                remaining += unit
+            else:
+                self._refuse(unit, batch, EventIdConflictError({0: conflict}))
         return remaining
+
+    def _refuse(self, unit: Sequence[Submission], batch: Batch, error: EventIdConflictError) -> None:
+        self._count_failed(unit, batch, error)
+        refused = Batch(error)
+        for submission in unit:
+            submission.batch = refused
 
     def _fail(self, batch: Batch, submissions: Sequence[Submission], error: Exception) -> None:
         """Nothing was committed, so the next batch gets the same sequences."""
@@ -128,7 +144,21 @@ class Writer:
             cause, error = error, StoreFailedError(f"the store raised {error!r}", outcome_unknown=True)
             error.__cause__ = cause
         self.error = batch.error = error
+        self._count_failed(submissions, batch, error)
+
+    def _count_failed(self, submissions: Sequence[Submission], batch: Batch, error: Exception) -> None:
+        awaited = {id(event) for waiter in batch.waiters if not waiter.future.done() for event in waiter.events}
+        unawaited = sum(id(submission) not in awaited for submission in submissions)
         self.failed += len(submissions)
-        unawaited = max(len(submissions) - sum(waiter.events for waiter in batch.waiters), 0)
         self.failed_unawaited += unawaited
-        log.error("a batch of %d events was not stored (%d unawaited): %s", len(submissions), unawaited, error)
+        if unawaited or batch.error is error:
+            log.error("%d events were not stored (nobody waits for %d of them): %s", len(submissions), unawaited, error)
+
+
+def _clash(unit: Sequence[Submission], kept: Mapping[str, Submission]) -> tuple[str, int] | None:
+    """The id of a unit that something kept, or the unit itself, has used for other content."""
+    used = dict(kept)
+    for submission in unit:
+        if submission.id is not None and not same_content(used.setdefault(submission.id, submission), submission):
+            return submission.id, 0
+    return None

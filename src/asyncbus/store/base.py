@@ -89,8 +89,9 @@ class EventStore(Protocol):
     async def append(self, records: Sequence[Record]) -> Appended:
         """Store all records, or none, and set the `sequence` of each that was stored.
 
-        They arrive encoded and checksummed, with `recorded_at` set. A record whose id is stored already, with the same
-        type, data, key and metadata, is not stored again: it is a duplicate.
+        They arrive encoded and checksummed, with one `recorded_at` for all. A record whose id is stored already, with
+        the same type, data, key and metadata, is not stored again: it is a duplicate. What a store adds to a checksum
+        it checks, or takes away again, when it reads.
 
         Raises:
             EventIdConflictError: records whose content differs from what has their id; nothing was stored.
@@ -126,6 +127,11 @@ class EventStore(Protocol):
     async def close(self) -> None:
         """Release everything; it may be called twice."""
         ...
+
+
+def same_content(first: Record, second: Record) -> bool:
+    """Whether two events of one id are the same event; the time of a second attempt may differ."""
+    return _content(first) == _content(second)
 
 
 def check_store(store: object) -> EventStore:
@@ -164,10 +170,12 @@ def set_apart(records: Sequence[Record], stored: Mapping[str, Record]) -> tuple[
     conflicts: dict[int, tuple[str, int]] = {}
     first_of = dict(stored)
     for index, record in enumerate(records):
-        first = None if record.id is None else first_of.setdefault(record.id, record)
-        if first is None or first is record:
+        first = None if record.id is None else first_of.get(record.id)
+        if first is None:
             fresh.append(record)
-        elif _content(first) == _content(record):
+            if record.id is not None:
+                first_of[record.id] = record
+        elif same_content(first, record):
             repeated[index] = first
         else:
             conflicts[index] = (first.id or "", first.sequence)
@@ -177,5 +185,4 @@ def set_apart(records: Sequence[Record], stored: Mapping[str, Record]) -> tuple[
 
 
 def _content(record: Record) -> tuple[object, ...]:
-    """What must be equal for two events of one id to be the same; the time of a second attempt may differ."""
     return record.type, record.data, record.key, record.metadata

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
-from collections.abc import Coroutine, Generator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import aiosqlite
 
-from asyncbus.store.failures import translated
+from asyncbus.errors import StoreCorruptError
+from asyncbus.store.begun import Begun
+from asyncbus.store.failures import meaning, translated, without_frames
 from asyncbus.store.gil import GilYielder
 from asyncbus.store.migrations import uri
 
@@ -28,24 +29,32 @@ class Connection:
 
     @classmethod
     async def open(cls, path: Path, mode: str, gil: GilYielder) -> Connection:
-        """Connect; `mode` is "ro" or "rw". The file must exist."""
+        """Connect; `mode` is "rw" or a `reading_mode`. The file must exist."""
         with gil, translated(path):
             opening = aiosqlite.connect(uri(path, mode), uri=True, isolation_level=None, timeout=BUSY_TIMEOUT)
             # A bus that nobody closed must not keep the process from ending; SQLite's file bears being left like that.
             opening._thread.daemon = True  # noqa: SLF001  # aiosqlite has no option for it
             connection = await opening
+            if mode != "rw":  # pages are read once, one after the other
+                await connection.execute_fetchall("PRAGMA cache_size = -500")
         return cls(connection, path, gil)
 
     async def rows(self, sql: str, bound: Sequence[Any] = ()) -> list[sqlite3.Row]:
         """Run one statement and fetch what it returns: one hop."""
-        with self._gil, translated(self._path):
-            return list(await self._connection.execute_fetchall(sql, bound))
+        try:
+            with self._gil:
+                return list(await self._connection.execute_fetchall(sql, bound))
+        except sqlite3.Error as error:
+            raise meaning(self._path, error) from without_frames(error)
 
     async def row(self, sql: str, bound: Sequence[Any] = ()) -> Any:
         """Run one statement that returns one row."""
-        return (await self.rows(sql, bound))[0]
+        rows = await self.rows(sql, bound)
+        if not rows:
+            raise StoreCorruptError(f"{self._path} has lost a row that every log has; restore a backup")
+        return rows[0]
 
-    def begin(self, sql: str, bound: Sequence[Any] = ()) -> Begun:
+    def begin(self, sql: str, bound: Sequence[Any] = ()) -> Begun[list[sqlite3.Row]]:
         """Hand one statement to the thread now; await the result for its rows.
 
         It gives the GIL up for a moment: a thread that has to wait for it until the loop has nothing to do would begin
@@ -57,8 +66,11 @@ class Connection:
 
     async def insert(self, sql: str, bound: Sequence[Any]) -> int:
         """Run one INSERT; return the last rowid it gave: one hop."""
-        with self._gil, translated(self._path):
-            cursor = await self._connection.execute(sql, bound)
+        try:
+            with self._gil:
+                cursor = await self._connection.execute(sql, bound)
+        except sqlite3.Error as error:
+            raise meaning(self._path, error) from without_frames(error)
         return cursor.lastrowid or 0
 
     @property
@@ -70,26 +82,3 @@ class Connection:
         """Close it and end its thread."""
         with self._gil, translated(self._path):
             await self._connection.close()
-
-
-class Begun:
-    """A coroutine that has run up to where it first waits, to be awaited later: what eager tasks are from 3.12 on.
-
-    It has no task: whoever awaits it goes on with it, and dropping it closes it.
-    """
-
-    def __init__(self, coroutine: Coroutine[Any, Any, list[sqlite3.Row]]) -> None:
-        self._coroutine = coroutine
-        self._waiting_for: asyncio.Future[Any] = coroutine.send(None)
-
-    def __await__(self) -> Generator[Any, Any, list[sqlite3.Row]]:
-        try:
-            while True:
-                if not self._waiting_for.done():
-                    yield self._waiting_for
-                self._waiting_for = self._coroutine.send(None)
-        except StopIteration as end:
-            rows: list[sqlite3.Row] = end.value
-            return rows
-        finally:
-            self._coroutine.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,10 +34,31 @@ def translated(path: Path) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         raise meaning(path, error) from error
+    except StoreError:
+        raise
     except OSError as error:
-        if isinstance(error, StoreError):
-            raise
-        raise StoreFailedError(f"{path}: {error}") from error
+        raise _meaning_of_os_error(path, error) from error
+
+
+def _meaning_of_os_error(path: Path, error: OSError) -> StoreError:
+    match error.errno:
+        case errno.ENOSPC | errno.EDQUOT | errno.EFBIG:
+            return StoreFullError(f"{path}: no space is left: {error}")
+        case errno.EACCES | errno.EPERM | errno.EROFS:
+            return StoreReadOnlyError(f"{path} cannot be reached or written: {error}; mend its permissions")
+        case errno.ENOENT | errno.ENOTDIR:
+            return StoreNotFoundError(f"{path}: {error}")
+    return StoreFailedError(f"{path}: {error}")
+
+
+def without_frames(error: sqlite3.Error) -> sqlite3.Error:
+    """The error without what it holds.
+
+    The frames of the SQLite thread hold the cursor, and it the snapshot that it reads: the connection would see nothing
+    new, and could not be closed, for as long as somebody keeps the error.
+    """
+    error.__context__ = None
+    return error.with_traceback(None)
 
 
 def meaning(path: Path, error: sqlite3.Error) -> StoreError:  # noqa: PLR0911  # a table, a line each
@@ -45,18 +67,18 @@ def meaning(path: Path, error: sqlite3.Error) -> StoreError:  # noqa: PLR0911  #
     match code & _PRIMARY:
         case sqlite3.SQLITE_FULL:
             return StoreFullError(f"{path}: no space is left; nothing was stored, and it goes on when there is space")
-        case sqlite3.SQLITE_IOERR if code == sqlite3.SQLITE_IOERR_WRITE:
+        case sqlite3.SQLITE_IOERR if code in {sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE}:
             return StoreFullError(f"{path}: the system refused to write; is a quota or a file size limit reached?")
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
             return StoreLockedError(str(path), None)
         case sqlite3.SQLITE_READONLY:
             return StoreReadOnlyError(f"{path} cannot be written: {error}")
         case sqlite3.SQLITE_CORRUPT:
-            return StoreCorruptError(f"{path} is damaged: {error}")
+            return StoreCorruptError(f"{path} is damaged: {error}; restore a backup")
         case sqlite3.SQLITE_NOTADB:
             return NotAnEventStoreError(f"{path} is not a SQLite database; choose another file")
         case sqlite3.SQLITE_CANTOPEN:
             return StoreNotFoundError(f"{path} cannot be opened: {error}")
-    if "decode to UTF-8" in str(error):
+    if "decode to UTF-8" in str(error) or "JSON cannot hold BLOB" in str(error):
         return StoreCorruptError(f"{path} is damaged: {error}")
     return StoreFailedError(f"{path}: {error}; close the bus and open it again", outcome_unknown=True)

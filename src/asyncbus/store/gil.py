@@ -33,11 +33,14 @@ class GilYielder:
         self._in_flight = 0
         self._due = 0.0
         self._timer: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def __enter__(self) -> None:
         self._in_flight += 1
-        if self._timer is None:
-            self._set_timer(asyncio.get_running_loop())
+        loop = asyncio.get_running_loop()
+        if self._timer is None or self._loop is not loop:  # a loop that was closed never fired it
+            self._loop = loop
+            self._set_timer(loop)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,18 @@ from asyncbus.errors import StoreLockedError
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process of this number runs; true where the system cannot tell."""
+    if os.name == "posix":
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            return True
+    return True
 
 
 def acquire(path: Path) -> BaseFileLock:

@@ -61,8 +61,8 @@ class MemoryStore:
             return Appended(first, floor=self._floor)
         known = {id: self._by_id[id] for id in ids if id in self._by_id}
         fresh, repeated = set_apart(records, known)
-        self._keep(fresh)
         self._by_id.update((record.id, record) for record in fresh if record.id is not None)
+        self._keep(fresh)
         return Appended(first, {index: record.sequence for index, record in repeated.items()}, self._floor)
 
     def _keep(self, records: Sequence[Record]) -> None:

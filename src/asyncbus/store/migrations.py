@@ -74,7 +74,7 @@ def check_place(path: Path, *, read_only: bool) -> None:
 
 def _create(path: Path) -> None:
     # Built beside its place and then renamed: whatever kills us here, the file is there whole or not at all.
-    draft = path.with_name(f"{path.name}.new")
+    draft = path.with_name(f"{path.name}.asyncbus-new")
     for suffix in ("", "-wal", "-shm"):
         draft.with_name(draft.name + suffix).unlink(missing_ok=True)
     with translated(path):
@@ -103,7 +103,7 @@ def _sync_folder(folder: Path) -> None:
 def _version(path: Path) -> int:
     # Read-only, so that a file that is not ours stays as it is.
     try:
-        with closing(_connect(path, "ro")) as connection:
+        with closing(_connect(path, reading_mode(path))) as connection:
             application = connection.execute("PRAGMA application_id").fetchone()[0]
             version: int = connection.execute("PRAGMA user_version").fetchone()[0]
             tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
@@ -149,6 +149,16 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
     return sqlite3.connect(uri(path, mode), uri=True, isolation_level=None)
 
 
+def reading_mode(path: Path) -> str:
+    """How SQLite is to open a log for reading; for `uri`.
+
+    Beside a log that is being written it needs its -shm file. Where that is not there and cannot be made, nobody here
+    can be writing, and it reads the file as one that does not change.
+    """
+    folder_is_closed = not os.access(path.parent, os.W_OK)
+    return "ro&immutable=1" if folder_is_closed and not path.with_name(f"{path.name}-wal").exists() else "ro"
+
+
 def uri(path: Path, mode: str) -> str:
-    """The URI of a database file for SQLite; `mode` is "ro", "rw" or "rwc"."""
+    """The URI of a database file for SQLite; `mode` is "rw", "rwc", or a `reading_mode`."""
     return f"{path.absolute().as_uri()}?mode={mode}"

@@ -14,7 +14,8 @@ from asyncbus.filters import EventFilter
 from asyncbus.patterns import Pattern
 from asyncbus.store import statements
 from asyncbus.store.base import Page
-from asyncbus.store.connection import Begun, Connection
+from asyncbus.store.begun import Begun
+from asyncbus.store.connection import Connection
 
 MAX_AHEAD: Final = 4
 """Pages read ahead at a time, for all readers together."""
@@ -49,34 +50,35 @@ class PageReader:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         # What comes after each page that was handed out last; those nobody takes are dropped, the oldest first.
-        self._ahead: dict[tuple[int, Pattern], tuple[_Question, Begun]] = {}
+        self._ahead: dict[tuple[int, Pattern], tuple[_Question, Begun[list[Any]]]] = {}
 
     async def read(self, after: int, pattern: Pattern, limit: int) -> Page:
         """The next events of `pattern`: all in order, or by the index on types where a pattern has few of them."""
         question, begun = self._ahead.pop((after, pattern), (None, None))
-        if question is None:
+        if question is None or question.limit > limit:
+            begun = None
             question, nothing = await self._question(after, pattern, limit)
             if nothing is not None:
                 return nothing
         page = await self._page(question, begun)
         if pattern.matches_all:
-            _check_dense(page, after)
+            page = _dense(page, after)
         if len(page.records) >= question.limit:
             self._begin(msgspec.structs.replace(question, beyond=page.up_to, limit=limit))
         return page
 
     async def query(self, wanted: EventFilter) -> Sequence[Record]:
         """All events that `wanted` describes, read page by page, so that no transaction is long."""
-        types = None
+        types = head = None
         if wanted.key is None and not wanted.pattern.matches_all:
-            types, _, _ = await self._types(wanted.pattern)
+            types, head, _ = await self._types(wanted.pattern)
             if types is not None and not types:
                 return []
         found: list[Record] = []
         beyond: int | None = None
         while True:
             limit = _QUERY_PAGE if wanted.limit is None else min(_QUERY_PAGE, wanted.limit - len(found))
-            page = await self._page(_Question(wanted, types, beyond, None, limit))
+            page = await self._page(_Question(wanted, types, beyond, head, limit))
             found += page.records
             if len(found) == wanted.limit or not page.records:
                 return found
@@ -85,7 +87,13 @@ class PageReader:
     async def by_ids(self, ids: Sequence[str]) -> dict[str, Record]:
         """The events that have one of `ids`, by id."""
         text, _, _ = await self._connection.row(statements.BY_ID, (msgspec.json.encode(ids).decode(),))
-        records, _ = _intact(_records(text))
+        records = _records(text)
+        damaged = first_damaged(_with_bytes(records))
+        if damaged is not None:
+            raise StoreCorruptError(
+                f"its checksum is wrong, and so nobody knows whether its id {damaged.id!r} is the same",
+                damaged.sequence,
+            )
         return {record.id: record for record in records if record.id is not None}
 
     def forget(self) -> None:
@@ -118,7 +126,7 @@ class PageReader:
             self._connection.begin(*question.statement()),
         )
 
-    async def _page(self, question: _Question, begun: Begun | None = None) -> Page:
+    async def _page(self, question: _Question, begun: Begun[list[Any]] | None = None) -> Page:
         sql, bound = question.statement()
         try:
             [(text, head, floor)] = await (begun or self._connection.rows(sql, bound))
@@ -135,11 +143,8 @@ class PageReader:
 
 
 def _intact(records: list[Record]) -> tuple[list[Record], bool]:
-    """The records before the first damaged one, and whether that is all of them; bytes made bytes again."""
-    for record in records:
-        if record.data.__class__ is list:
-            record.data = bytes.fromhex(record.data[0])
-    damaged = first_damaged(records)
+    """The records before the first damaged one, and whether that is all of them."""
+    damaged = first_damaged(_with_bytes(records))
     if damaged is None:
         return records, True
     if damaged is records[0]:
@@ -147,11 +152,20 @@ def _intact(records: list[Record]) -> tuple[list[Record], bool]:
     return records[: records.index(damaged)], False
 
 
-def _check_dense(page: Page, after: int) -> None:
-    """Sequences have no holes but those below the floor; a missing event is damage."""
-    expected = max(after, page.floor)
-    if page.records and page.records[-1].sequence != expected + len(page.records):
-        for record in page.records:
-            expected += 1
-            if record.sequence != expected:
-                raise StoreCorruptError("it is missing", expected)
+def _with_bytes(records: list[Record]) -> list[Record]:
+    """The records with bytes made bytes again."""
+    for record in records:
+        if record.data.__class__ is list:
+            record.data = bytes.fromhex(record.data[0])
+    return records
+
+
+def _dense(page: Page, after: int) -> Page:
+    """The page up to the first hole: sequences have none but those below the floor, so a missing event is damage."""
+    begin = max(after, page.floor) + 1
+    if page.up_to in {begin + len(page.records) - 1, after}:
+        return page
+    whole = [record for place, record in enumerate(page.records, begin) if record.sequence == place]
+    if not whole:
+        raise StoreCorruptError("it is missing", begin)
+    return Page(whole, whole[-1].sequence, page.floor)

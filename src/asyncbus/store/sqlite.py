@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Final, Literal
 
@@ -17,6 +18,7 @@ from asyncbus.errors import (
     StoreCorruptError,
     StoreError,
     StoreFailedError,
+    StoreFullError,
     StoreLockedError,
     StoreReadOnlyError,
     StoreTruncatedError,
@@ -28,11 +30,13 @@ from asyncbus.patterns import Pattern
 from asyncbus.store import lock, statements
 from asyncbus.store.base import Appended, Bounds, Features, Page, number, set_apart
 from asyncbus.store.connection import Connection
-from asyncbus.store.failures import LAST_SEQUENCE
+from asyncbus.store.failures import LAST_SEQUENCE, translated
 from asyncbus.store.gil import GilYielder
-from asyncbus.store.migrations import check_place, prepare
+from asyncbus.store.migrations import check_place, prepare, reading_mode
 from asyncbus.store.pages import PageReader
 from asyncbus.store.watermark import Watermark
+
+log = logging.getLogger("asyncbus")
 
 POLL: Final = 0.02
 """Seconds between looks of a read-only store for what another process wrote."""
@@ -51,7 +55,8 @@ class SQLiteStore:
         path: the file; made when it does not exist, in a folder that must.
         synchronous: "full": an acknowledged event survives a power cut; "normal": it survives the process, a power cut
             may take the last ones. Under load both are equally fast.
-        read_only: follow a log that another process may be writing.
+        read_only: follow a log that another process may be writing. In a folder that may not be written, and where
+            nobody writes when it is opened, it reads the file as it is and follows nobody.
 
     Raises:
         InvalidOptionError: `synchronous` is neither.
@@ -90,30 +95,37 @@ class SQLiteStore:
             SchemaTooNewError, StoreCorruptError, StoreTruncatedError, StoreFullError, StoreFailedError
         """
         async with AsyncExitStack() as resources:
-            if not self._read_only:
-                await self._lock(resources)
-            await to_thread.run_sync(lambda: prepare(self._path, read_only=self._read_only))
-            # Closed last to first: what only reads goes before the writer, whose closing folds the -wal file in.
-            if not self._read_only:
-                self._writer = await self._connect(resources, "rw")
-                await self._configure(self._writer)
-                self._lookups = PageReader(self._writer)
-            self._reader = await self._connect(resources, "ro")
+            with translated(self._path):
+                await to_thread.run_sync(self._find_place)
+                if not self._read_only:
+                    await self._lock(resources)
+                await to_thread.run_sync(lambda: prepare(self._path, read_only=self._read_only))
+            # Closed last to first: what only reads goes before the writer, whose closing folds the -wal file in. And
+            # opened first, so that a log that is refused stays as it was.
+            last_to_close = await resources.enter_async_context(AsyncExitStack())
+            self._reader = await self._connect(resources)
             self._pages = PageReader(self._reader)
-            self._queries = PageReader(await self._connect(resources, "ro"))
-            bounds = await self._bounds(resources)
+            self._queries = PageReader(await self._connect(resources))
+            # What is read ahead goes first: it may hold an error, and that its connection.
+            resources.callback(self._pages.forget)
+            bounds = await self._look_at_the_end(resources)
+            if not self._read_only:
+                self._writer = await self._open_writer(last_to_close)
+                self._lookups = PageReader(self._writer)
             self._resources = resources.pop_all()
-        self._failure = None
         return bounds
 
+    def _find_place(self) -> None:
+        # One lock and one set of sidecars for a file, by whatever name it is opened.
+        self._path = Path(os.path.realpath(self._path))
+        check_place(self._path, read_only=self._read_only)
+        self._reading_mode = reading_mode(self._path)
+
     async def _lock(self, resources: AsyncExitStack) -> None:
-        await to_thread.run_sync(lambda: check_place(self._path, read_only=False))
         try:
             held = await to_thread.run_sync(lock.acquire, self._path)
         except StoreLockedError:
             raise StoreLockedError(str(self._path), await self._holder()) from None
-        except OSError as error:
-            raise StoreReadOnlyError(f"{self._path}: its lock file cannot be made: {error}") from error
         resources.callback(held.release)
 
     async def _holder(self) -> int | None:
@@ -124,39 +136,53 @@ class SQLiteStore:
                 pid: int | None = (await reader.row("SELECT writer_pid FROM log"))[0]
             finally:
                 await reader.close()
-        except (StoreError, IndexError):
+        except StoreError:
             return None
-        return pid
+        return pid if pid is not None and lock.is_alive(pid) else None
 
-    async def _connect(self, resources: AsyncExitStack, mode: str) -> Connection:
-        connection = await Connection.open(self._path, mode, self._gil)
+    async def _connect(self, resources: AsyncExitStack) -> Connection:
+        connection = await Connection.open(self._path, self._reading_mode, self._gil)
         resources.push_async_callback(connection.close)
         return connection
 
-    async def _configure(self, writer: Connection) -> None:
-        if await writer.row("PRAGMA journal_mode = WAL") != ("wal",):
-            raise StoreFailedError(f"{self._path}: this file system cannot hold a write-ahead log")
-        await writer.rows(f"PRAGMA synchronous = {self._synchronous.upper()}")
-        # SQLite's automatic checkpoint swallows I/O errors; ours are looked at.
-        await writer.rows("PRAGMA wal_autocheckpoint = 0")
-        await writer.rows("UPDATE log SET writer_pid = ?", (os.getpid(),))
-
-    async def _bounds(self, resources: AsyncExitStack) -> Bounds:
-        self._head, self._floor, log_id = await self._reader.row(statements.HEAD)
+    async def _look_at_the_end(self, resources: AsyncExitStack) -> Bounds:
+        """What the log holds, if it is all there."""
+        log_id = (await self._reader.row(statements.HEAD))[2]
         self._watermark = Watermark(self._path, log_id)
-        if not self._read_only:
+        with translated(self._path):
+            # Before the head: the other way round a writer at work might be taken for a lost tail.
             expected = self._watermark.read()
+            self._head, self._floor, _ = await self._reader.row(statements.HEAD)
             if expected > self._head:
                 raise StoreTruncatedError(str(self._path), expected, self._head, str(self._watermark.path))
-            self._watermark.open()
-            resources.callback(self._watermark.close)
+            if not self._read_only:
+                self._watermark.open()
+                resources.callback(self._watermark.close)
         self._version: int | None = None
+        self._failure = None
         self._pages_to_checkpoint = 0
         try:
             last = await self._queries.query(EventFilter(newest_first=True, limit=1))
         except StoreCorruptError:
             return Bounds(self._floor, self._head)  # whoever reads that event is told
         return Bounds(self._floor, self._head, last[0].recorded_at if last else 0)
+
+    async def _open_writer(self, resources: AsyncExitStack) -> Connection:
+        writer = await Connection.open(self._path, "rw", self._gil)
+        resources.push_async_callback(writer.close)
+        resources.push_async_callback(self._sign_off)
+        if await writer.row("PRAGMA journal_mode = WAL") != ("wal",):
+            raise StoreFailedError(f"{self._path}: this file system cannot hold a write-ahead log")
+        await writer.rows(f"PRAGMA synchronous = {self._synchronous.upper()}")
+        # SQLite's automatic checkpoint swallows I/O errors; ours are looked at.
+        await writer.rows("PRAGMA wal_autocheckpoint = 0")
+        await writer.rows("UPDATE log SET writer_pid = ?", (os.getpid(),))
+        return writer
+
+    async def _sign_off(self) -> None:
+        """Whoever is refused from now on is not told of this process."""
+        with suppress(StoreError):
+            await self._writer.rows("UPDATE log SET writer_pid = NULL")
 
     async def close(self) -> None:
         """Move the write-ahead log into the database and release the file; it may be called twice."""
@@ -229,9 +255,17 @@ class SQLiteStore:
 
     async def _checkpoint(self) -> None:
         """Move what no reader needs any more from the write-ahead log into the database."""
-        busy, _, _ = await self._writer.row("PRAGMA wal_checkpoint(PASSIVE)")
+        try:
+            busy, _, _ = await self._writer.row("PRAGMA wal_checkpoint(PASSIVE)")
+        except StoreFullError as error:
+            # The write-ahead log may still have room; if it has not, the commit will tell.
+            log.warning("the write-ahead log cannot be moved into the database for now: %s", error)
+            busy = True
+        except StoreError as error:
+            self._failure = error
+            raise StoreFailedError(f"{self._path}: the write-ahead log cannot be moved: {error}") from error
         self._pages_to_checkpoint = CHECKPOINT_PAGES // 2 if busy else 0
-        if self._synchronous == "normal":
+        if self._synchronous == "normal" and not busy:
             self._watermark.write(self._head)
 
     async def clear(self) -> None:

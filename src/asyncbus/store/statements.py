@@ -157,6 +157,7 @@ BY_ID: Final = _PAGE.format(rows=f"SELECT {_COLUMNS} FROM events WHERE id IN (SE
 
 RECORD_REMOVAL: Final = (
     "INSERT INTO removals (first, last, removed_at, reason)"
-    " SELECT min(sequence), max(sequence), ?, 'clear' FROM events HAVING count(*)"
+    " SELECT first, last, ?, 'clear' FROM (SELECT min(sequence) AS first, max(sequence) AS last FROM events)"
+    " WHERE first IS NOT NULL"
 )
 REMOVE_ALL: Final = "DELETE FROM events"

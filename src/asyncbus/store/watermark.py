@@ -7,11 +7,14 @@ then it can miss a loss, but it never invents one.
 
 from __future__ import annotations
 
+import logging
 import os
 import struct
 from pathlib import Path
 from typing import Final
 from zlib import crc32
+
+log = logging.getLogger("asyncbus")
 
 _FORMAT: Final = struct.Struct("<32sQI")
 
@@ -23,11 +26,12 @@ class Watermark:
         self.path = path.with_name(f"{path.name}-watermark")
         self._log_id = log_id.encode()
         self._descriptor = -1
+        self._warned = False
 
     def read(self) -> int:
         """The sequence it holds; 0 where it is missing, damaged, or another log's."""
         try:
-            log_id, sequence, checksum = _FORMAT.unpack(self.path.read_bytes())
+            log_id, sequence, checksum = _FORMAT.unpack(self.path.read_bytes()[: _FORMAT.size])
         except (FileNotFoundError, struct.error):
             return 0
         intact = crc32(log_id + sequence.to_bytes(8, "little")) == checksum
@@ -38,10 +42,18 @@ class Watermark:
         self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o644)
 
     def write(self, sequence: int) -> None:
-        """Move it; a few microseconds, for the page cache takes it."""
+        """Move it; a few microseconds, for the page cache takes it.
+
+        What keeps it from being written is logged once and fails nothing: it can only make a loss go unnoticed.
+        """
         checksum = crc32(self._log_id + sequence.to_bytes(8, "little"))
-        os.lseek(self._descriptor, 0, os.SEEK_SET)
-        os.write(self._descriptor, _FORMAT.pack(self._log_id, sequence, checksum))
+        try:
+            os.lseek(self._descriptor, 0, os.SEEK_SET)
+            os.write(self._descriptor, _FORMAT.pack(self._log_id, sequence, checksum))
+        except OSError as error:
+            if not self._warned:
+                self._warned = True
+                log.warning("%s cannot be written, so a lost tail may go unnoticed: %s", self.path, error)
 
     def close(self) -> None:
         """Release the file."""

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from asyncbus.store.base import Bounds
 from asyncbus.testing.logs import ALL, Logs, everything
-from asyncbus.testing.records import MOMENT, copies, holds, record, same, same_events
+from asyncbus.testing.records import MOMENT, holds, record, same, same_events, stored
 
 PAYLOADS: Final[tuple[Any, ...]] = (
     None,
@@ -58,7 +58,7 @@ class Appending(Logs):
                 same(appended.first, batch[0].sequence, "Appended.first, and the sequence set on the first record")
                 same(dict(appended.duplicates), {}, "duplicates of records without an id")
                 same(await store.latest_sequence(), batch[-1].sequence, "latest_sequence() after an append")
-                sequences += [stored.sequence for stored in batch]
+                sequences += [event.sequence for event in batch]
             holds(sequences[0] >= 1, f"expected sequences from 1 on, found {sequences[0]}")
             same(sequences, sorted(set(sequences)), "sequences, which ascend and are never used twice")
 
@@ -75,8 +75,7 @@ class Appending(Logs):
     async def test_events_come_back_as_they_were_appended(self) -> None:
         batch = [record("a.b-c_D.0", data, time=MOMENT + place) for place, data in enumerate(PAYLOADS)]
         async with self.opened() as store:
-            await store.append(batch)
-            kept = copies(batch)
+            kept = await stored(store, batch)
             page = await store.read(0, ALL, 2 * len(kept))
             same_events(page.records, kept, "read")
             same_events(await store.query(everything()), kept, "query")
@@ -91,16 +90,15 @@ class Appending(Logs):
             record("a", 5),
         ]
         async with self.opened() as store:
-            await store.append(batch)
-            kept = copies(batch)
+            kept = await stored(store, batch)
             same_events((await store.read(0, ALL, 10)).records, kept, "read")
             same_events(await store.query(everything(key=awkward)), [kept[1]], "query by that key")
 
     async def test_times_before_1970_and_far_ahead_come_back(self) -> None:
         batch = [record("a", time=time) for time in (-62_135_596_800_000_000, -1, 0, 1, 253_402_300_799_999_999)]
         async with self.opened() as store:
-            await store.append(batch)
-            same_events((await store.read(0, ALL, 10)).records, copies(batch), "read")
+            kept = await stored(store, batch)
+            same_events((await store.read(0, ALL, 10)).records, kept, "read")
 
     async def test_a_batch_larger_than_batch_limit_is_stored_whole_and_in_order(self) -> None:
         async with self.opened() as store:
@@ -109,8 +107,7 @@ class Appending(Logs):
             batch = [
                 record(f"a.{place % 7}", place, id=f"id-{place}" if place % 5 == 0 else None) for place in range(size)
             ]
-            await store.append(batch)
-            kept = copies(batch)
+            kept = await stored(store, batch)
             after = [record("a", "after")]
             await store.append(after)
             holds(after[0].sequence > kept[-1].sequence, "expected the next event above the large batch")
@@ -122,8 +119,7 @@ class Appending(Logs):
             kept = []
             for size in [*range(1, 18), 31, 33, 100, 127, 129]:
                 batch = [record("a", [size, place], key="k" if size % 2 else None) for place in range(size)]
-                await store.append(batch)
-                kept += copies(batch)
+                kept += await stored(store, batch)
             same_events(await store.query(everything()), kept, "batches of all sizes")
 
     async def test_clear_removes_all_events_and_moves_the_floor_to_the_head(self) -> None:
@@ -140,15 +136,16 @@ class Appending(Logs):
 
     async def test_sequences_go_on_after_clear(self) -> None:
         async with self.opened() as store:
-            await store.append([record("a"), record("a")])
+            before = [record("a"), record("a")]
+            await store.append(before)
+            head = before[-1].sequence
             await store.clear()
-            head = await store.latest_sequence()
             batch = [record("b"), record("b")]
             appended = await store.append(batch)
             holds(batch[0].sequence > head, f"expected a sequence above {head}, found {batch[0].sequence}")
             same(appended.floor, head, "Appended.floor after clear()")
             page = await store.read(head, ALL, 10)
-            same_events(page.records, copies(batch), "what was appended after clear()")
+            same_events(page.records, batch, "what was appended after clear()")
             same(page.floor, head, "the floor of a page after clear()")
 
     async def test_clear_may_be_called_again_and_on_an_empty_log(self) -> None:
@@ -167,9 +164,8 @@ class Appending(Logs):
 
     async def test_two_logs_know_nothing_of_each_other(self) -> None:
         async with self.opened("one") as one, self.opened("other") as other:
-            batch = [record("a", id="x"), record("a")]
-            await one.append(batch)
+            kept = await stored(one, [record("a", id="x"), record("a")])
             same(await other.latest_sequence(), 0, "latest_sequence() of the other log")
             appended = await other.append([record("b", id="x")])
             same(dict(appended.duplicates), {}, "duplicates of an id that only the other log has")
-            same_events(await one.query(everything()), copies(batch), "the one log")
+            same_events(await one.query(everything()), kept, "the one log")

@@ -9,7 +9,7 @@ from asyncbus.errors import EventIdConflictError
 from asyncbus.events import Record
 from asyncbus.store.base import EventStore
 from asyncbus.testing.logs import Logs, everything
-from asyncbus.testing.records import MOMENT, copies, raised, record, same, same_events
+from asyncbus.testing.records import MOMENT, raised, record, same, same_events, stored
 
 
 class Identity(Logs):
@@ -27,25 +27,23 @@ class Identity(Logs):
             appended = await store.append(batch)
             first = batch[0].sequence
             same(dict(appended.duplicates), {2: first, 4: first}, "duplicates: index → sequence of the first")
-            same_events(await store.query(everything()), copies([batch[0], batch[1], batch[3]]), "what is stored")
+            same_events(await store.query(everything()), [batch[0], batch[1], batch[3]], "what is stored")
 
     async def test_an_id_of_an_earlier_batch_is_a_duplicate(self) -> None:
         async with self.opened() as store:
             batch = [record("a", place, id=f"id-{place}") for place in range(3)]
-            await store.append(batch)
-            kept = copies(batch)
+            kept = await stored(store, batch)
             more = [record("n", "new"), record("a", 2, id="id-2"), record("a", 0, id="id-0"), record("n", "new")]
             appended = await store.append(more)
             expected = {1: kept[2].sequence, 2: kept[0].sequence}
             same(dict(appended.duplicates), expected, "duplicates: index → sequence of the first")
             same(appended.first, more[0].sequence, "Appended.first, the first that was stored")
-            same_events(await store.query(everything()), [*kept, *copies([more[0], more[3]])], "what is stored")
+            same_events(await store.query(everything()), [*kept, more[0], more[3]], "what is stored")
 
     async def test_a_batch_of_duplicates_stores_nothing(self) -> None:
         async with self.opened() as store:
             batch = [record("a", 1, id="x"), record("a", 2, id="y")]
-            await store.append(batch)
-            kept = copies(batch)
+            kept = await stored(store, batch)
             appended = await store.append([record("a", 2, id="y"), record("a", 1, id="x")])
             same(dict(appended.duplicates), {0: kept[1].sequence, 1: kept[0].sequence}, "duplicates")
             same_events(await store.query(everything()), kept, "what is stored")
@@ -54,8 +52,7 @@ class Identity(Logs):
     async def test_the_very_same_record_appended_again_is_a_duplicate(self) -> None:
         async with self.opened() as store:
             one = record("a", 1, id="x")
-            await store.append([one])
-            kept = copies([one])
+            kept = await stored(store, [one])
             appended = await store.append([one])
             same(dict(appended.duplicates), {0: kept[0].sequence}, "duplicates of the same object")
             same_events(await store.query(everything()), kept, "what is stored")
@@ -63,8 +60,7 @@ class Identity(Logs):
     async def test_a_second_attempt_may_have_another_time(self) -> None:
         async with self.opened() as store:
             batch = [record("a", {"n": 1}, id="x", key="k", metadata={"m": 1})]
-            await store.append(batch)
-            kept = copies(batch)
+            kept = await stored(store, batch)
             later = MOMENT + 1_000_000
             again = record("a", {"n": 1}, id="x", key="k", metadata={"m": 1}, time=later, recorded_at=later)
             appended = await store.append([again])
@@ -74,8 +70,7 @@ class Identity(Logs):
     async def test_other_content_under_an_id_is_a_conflict_and_stores_nothing(self) -> None:
         async with self.opened() as store:
             first = record("a", "1", id="x", key="k", metadata={"m": 1})
-            await store.append([first])
-            kept = copies([first])
+            kept = await stored(store, [first])
             others = {
                 "type": record("b", "1", id="x", key="k", metadata={"m": 1}),
                 "data": record("a", "2", id="x", key="k", metadata={"m": 1}),
@@ -92,7 +87,7 @@ class Identity(Logs):
     async def test_a_conflict_names_every_index_that_conflicts(self) -> None:
         async with self.opened() as store:
             await store.append([record("a", place, id=f"id-{place}") for place in range(3)])
-            stored = {r.id: r.sequence for r in await store.query(everything())}
+            sequence_of = {event.id: event.sequence for event in await store.query(everything())}
             batch = [
                 record("a", "other", id="id-0"),
                 record("n"),
@@ -105,11 +100,11 @@ class Identity(Logs):
                 record("a", "yet another", id="id-0"),
             ]
             expected = {
-                0: ("id-0", stored["id-0"]),
-                3: ("id-2", stored["id-2"]),
+                0: ("id-0", sequence_of["id-0"]),
+                3: ("id-2", sequence_of["id-2"]),
                 5: ("new", 0),
                 7: ("new", 0),
-                8: ("id-0", stored["id-0"]),
+                8: ("id-0", sequence_of["id-0"]),
             }
             await self._conflicts(store, batch, expected, "all of them")
 
@@ -124,7 +119,7 @@ class Identity(Logs):
             if store.features.dense:
                 same(batch[0].sequence, head + 1, "the sequence after a conflict, which uses none")
             found = await store.query(everything(start_sequence=head + 1))
-            same_events(found, copies(batch), "what is stored after the conflict")
+            same_events(found, batch, "what is stored after the conflict")
 
     async def test_a_conflict_in_a_batch_larger_than_batch_limit_stores_nothing(self) -> None:
         async with self.opened() as store:
@@ -137,12 +132,11 @@ class Identity(Logs):
         async with self.opened() as store:
             size = store.features.batch_limit + 2
             batch = [record("a", place, id=f"id-{place}") for place in range(size)]
-            await store.append(batch)
-            kept = copies(batch)
+            kept = await stored(store, batch)
             new = record("a", "new", id="new")
             again = [new, *(record("a", place, id=f"id-{place}") for place in range(size))]
             appended = await store.append(again)
-            expected = {place + 1: stored.sequence for place, stored in enumerate(kept)}
+            expected = {place + 1: event.sequence for place, event in enumerate(kept)}
             same(dict(appended.duplicates), expected, "duplicates of a whole large batch")
             same(await store.latest_sequence(), new.sequence, "latest_sequence(), the one new event")
 
@@ -151,8 +145,8 @@ class Identity(Logs):
         async with self.opened() as store:
             await store.append([record("a", id, id=id) for id in ids])
             appended = await store.append([record("a", id, id=id) for id in ids])
-            stored = [r.sequence for r in await store.query(everything())]
-            same(dict(appended.duplicates), dict(enumerate(stored)), "duplicates, each of the event that has its id")
+            sequences = [event.sequence for event in await store.query(everything())]
+            same(dict(appended.duplicates), dict(enumerate(sequences)), "duplicates, each of the event that has its id")
 
     async def test_an_id_is_free_again_after_clear(self) -> None:
         async with self.opened() as store:
@@ -161,14 +155,13 @@ class Identity(Logs):
             batch = [record("a", "other content", id="x")]
             appended = await store.append(batch)
             same(dict(appended.duplicates), {}, "duplicates of an id whose event was cleared")
-            same_events(await store.query(everything()), copies(batch), "what is stored")
+            same_events(await store.query(everything()), batch, "what is stored")
 
     async def test_ids_are_remembered_after_reopening(self) -> None:
         self.needs("durable")
         async with self.opened() as store:
             batch = [record("a", 1, id="x"), record("a", b"\0", id="y", key="k", metadata={"m": [1]})]
-            await store.append(batch)
-            kept = copies(batch)
+            kept = await stored(store, batch)
         async with self.opened() as store:
             again = [record("a", b"\0", id="y", key="k", metadata={"m": [1]}), record("a", 1, id="x")]
             appended = await store.append(again)
@@ -179,7 +172,7 @@ class Identity(Logs):
     async def _conflicts(
         self, store: EventStore, batch: Sequence[Record], expected: dict[int, tuple[str, int]], what: str
     ) -> None:
-        before = copies(await store.query(everything()))
+        before = await store.query(everything())
         error = await raised(EventIdConflictError, store.append(batch))
         same(dict(error.conflicts), expected, f"conflicts ({what}): index → id and sequence of the first")
         same_events(await store.query(everything()), before, f"what is stored, unchanged ({what})")

@@ -13,7 +13,7 @@ from asyncbus.events import Record
 from asyncbus.store.base import EventStore
 from asyncbus.testing.logs import ALL, Logs, everything
 from asyncbus.testing.model import fill
-from asyncbus.testing.records import MOMENT, copies, raised, record, same, same_events
+from asyncbus.testing.records import MOMENT, raised, record, same, same_events, stored
 
 _PATIENCE = 30.0
 """Seconds after which a change is held to be never noticed."""
@@ -51,8 +51,7 @@ class Lifetime(Logs):
             await store.open()
             try:
                 batch = [record("a", place)]
-                await store.append(batch)
-                kept += copies(batch)
+                kept += await stored(store, batch)
                 same_events((await store.read(0, ALL, 10)).records, kept, f"after opening it {place + 1} times")
             finally:
                 await store.close()
@@ -65,7 +64,7 @@ class Lifetime(Logs):
                 same(await store.latest_sequence(), max(used, default=0), "latest_sequence() of the reopened log")
                 batch = [record("a", place), record("a", place)]
                 await store.append(batch)
-                used += [stored.sequence for stored in batch]
+                used += [event.sequence for event in batch]
                 if place % 2:
                     await store.clear()
         same(used, sorted(set(used)), "sequences, which ascend and are never used twice")
@@ -77,8 +76,7 @@ class Lifetime(Logs):
             await store.clear()
             floor = await store.latest_sequence()
             batch = [record("a", "kept", recorded_at=MOMENT + 5)]
-            await store.append(batch)
-            kept = copies(batch)
+            kept = await stored(store, batch)
         store = self.make_store("log")
         bounds = await store.open()
         try:
@@ -129,7 +127,7 @@ class Lifetime(Logs):
                     tasks.create_task(_beyond(reader, position))
                     tasks.create_task(_append(writer, batch))
                 page = await reader.read(position, ALL, 10)
-                same_events(page.records, copies(batch), "what the read-only store reads next")
+                same_events(page.records, batch, "what the read-only store reads next")
                 position = page.up_to
 
     async def test_a_read_only_store_sees_clear(self) -> None:

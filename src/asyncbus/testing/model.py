@@ -10,7 +10,7 @@ from asyncbus.events import Record
 from asyncbus.filters import EventFilter
 from asyncbus.patterns import Pattern
 from asyncbus.store.base import EventStore
-from asyncbus.testing.records import MOMENT, copies, record
+from asyncbus.testing.records import MOMENT, record, stored
 
 # Neighbours in every order of sorting, and more types than a store may care to look up one by one.
 TYPES: Final = (
@@ -50,8 +50,7 @@ async def fill(store: EventStore, random: Random, events: int) -> list[Record]:
     recorded_at = MOMENT
     while len(kept) < events:
         batch = random_batch(random, recorded_at)
-        await store.append(batch)
-        kept += copies(batch)
+        kept += await stored(store, batch)
         recorded_at += random.choice((0, 1, 10))
     return kept
 

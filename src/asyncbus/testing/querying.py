@@ -12,7 +12,7 @@ from asyncbus.filters import EventFilter
 from asyncbus.patterns import Pattern
 from asyncbus.testing.logs import Logs, everything
 from asyncbus.testing.model import KEYS, PATTERNS, answer, fill, matching, random_question
-from asyncbus.testing.records import MOMENT, copies, holds, record, same, same_events
+from asyncbus.testing.records import MOMENT, holds, record, same, same_events, stored
 
 _QUESTIONS = 150
 
@@ -57,8 +57,7 @@ class Querying(Logs):
                 batch = [
                     record("a", [moment, place], time=MOMENT + moment, recorded_at=MOMENT + moment) for place in (0, 1)
                 ]
-                await store.append(batch)
-                log += copies(batch)
+                log += await stored(store, batch)
             for low in (None, 9, 10, 11, 20, 30, 31):
                 for high in (None, 9, 10, 11, 20, 30, 31):
                     bounds = [None if moment is None else MOMENT + moment for moment in (low, high)]
@@ -79,8 +78,7 @@ class Querying(Logs):
             log: list[Record] = []
             for _ in range(3):
                 batch = [record(f"a.{place % 3}", place, key=KEYS[place % 6]) for place in range(3000)]
-                await store.append(batch)
-                log += copies(batch)
+                log += await stored(store, batch)
             for terms, key in ((("*",), None), (("a.1",), None), (("a.*",), "k"), (("*",), "vm-1")):
                 for newest_first in (False, True):
                     wanted = everything(pattern=Pattern.parse(terms), key=key, newest_first=newest_first)
@@ -92,8 +90,8 @@ class Querying(Logs):
         async with self.opened() as store:
             batch = [record("a", key, key=key) for key in keys]
             await store.append([record("a", "no key"), *batch])
-            for stored in copies(batch):
-                same_events(await store.query(everything(key=stored.key)), [stored], f"key {stored.key!r}")
+            for event in batch:
+                same_events(await store.query(everything(key=event.key)), [event], f"key {event.key!r}")
             same(list(await store.query(everything(key="x"))), [], "a key that nobody has")
 
     async def test_a_query_during_appends_shows_no_event_without_those_before_it(self) -> None:
@@ -107,8 +105,8 @@ class Querying(Logs):
                 for place in range(40):
                     # A type never seen before stands below a known one: who knows only the known one leaves it out.
                     batch = [record(f"a.new-{place}", place), record(f"many.{place}"), record("a.known", place)]
-                    await store.append(batch)
-                    log.extend(copies(batch))
+                    log.extend(await stored(store, batch))
+                    await asyncio.sleep(0)
                 ended.set()
 
             async def ask(terms: Sequence[str]) -> None:

@@ -9,6 +9,7 @@ import msgspec
 
 from asyncbus.encoder import Encoder
 from asyncbus.events import Record
+from asyncbus.store.base import EventStore
 
 MOMENT: Final = 1_700_000_000_000_000
 """In microseconds since 1970, where the time of test events begins."""
@@ -48,9 +49,13 @@ def content(record: Record) -> tuple[Any, ...]:
     return tuple(fields.values())
 
 
-def copies(records: Sequence[Record]) -> list[Record]:
-    """What a test remembers of records that it hands over, whatever becomes of them there."""
-    return [msgspec.structs.replace(record) for record in records]
+async def stored(store: EventStore, records: Sequence[Record]) -> list[Record]:
+    """Append records that are all new; return what must be found, whatever became of the records themselves."""
+    kept = [msgspec.structs.replace(record) for record in records]
+    await store.append(records)
+    for one, other in zip(kept, records, strict=True):
+        one.sequence = other.sequence
+    return kept
 
 
 def same(found: object, expected: object, what: str) -> None:

@@ -1,0 +1,80 @@
+"""Promise 11: while somebody computes on the loop's own thread, events are still committed, delivered and replayed.
+
+How fast is a question for benchmarks/bench_busy_loop.py; here it must not stop. Without care it does: 0 events in 6 s.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from asyncbus import Event
+from tests.behaviour.stage import Log, payloads, take
+
+pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(30)]
+
+
+@asynccontextmanager
+async def an_emulator_that_computes() -> AsyncIterator[None]:
+    async def compute() -> None:
+        while True:
+            end = time.perf_counter() + 0.005
+            while time.perf_counter() < end:
+                pass
+            await asyncio.sleep(0)
+
+    computing = asyncio.create_task(compute())
+    try:
+        yield
+    finally:
+        computing.cancel()
+        await asyncio.wait([computing])
+
+
+async def test_commits_go_on_and_are_delivered(log: Log) -> None:
+    seen: list[int] = []
+
+    async def handle(event: Event) -> None:
+        seen.append(event.data)
+
+    async with log.bus() as bus:
+        bus.subscribe("a", handle)
+        async with an_emulator_that_computes():
+            for number in range(30):
+                await bus.publish("a", number)
+            for number in range(30, 60):
+                await bus.publish_many([("a", number)])
+            accepted = [bus.publish_nowait("a", number) for number in range(60, 2000)]
+            assert (await accepted[-1]).sequence == 2000
+            await bus.drain()
+        assert seen == list(range(2000))
+
+
+async def test_a_thread_gets_its_events_stored(log: Log) -> None:
+    async with log.bus() as bus:
+        async with an_emulator_that_computes():
+            await asyncio.to_thread(lambda: [bus.publish_from_thread("a", n).result(20) for n in range(20)])
+        assert payloads(await bus.query()) == list(range(20))
+
+
+async def test_pages_are_read_all_the_same(log: Log) -> None:
+    async with log.bus() as bus:
+        for part in range(3):
+            await bus.publish_many([("a" if number % 10 else "rare", number) for number in range(5000)])
+    async with log.bus() as bus, an_emulator_that_computes():
+        assert [event.data async for event in bus.replay()] == list(range(5000)) * 3
+        events = bus.subscribe("rare", start="earliest")
+        assert len(await take(events, 1500)) == 1500
+        assert len(await bus.query("rare", limit=None)) == 1500
+
+
+async def test_opening_clearing_and_closing_come_to_an_end(log: Log) -> None:
+    async with an_emulator_that_computes():
+        async with log.bus() as bus:
+            await bus.publish("a")
+            await bus.clear()
+            await bus.publish("a")
+        async with log.bus() as bus:
+            assert await bus.latest_sequence() == 2
