@@ -39,7 +39,7 @@ def no_thread_or_descriptor_is_left() -> Iterator[None]:
     threads, descriptors = set(threading.enumerate()), _descriptors()
     yield
     for thread in set(threading.enumerate()) - threads:
-        thread.join(5)  # it may be on its way out
+        thread.join(2)  # it may be on its way out
     left = [thread.name for thread in set(threading.enumerate()) - threads]
     assert not left, f"threads are left behind: {left}"
     opened = sorted(_descriptors() - descriptors)

@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Sequence
 from itertools import count
 from pathlib import Path
+from types import ModuleType
+from xml.etree import ElementTree as ET
 
 import msgspec
 import pytest
@@ -250,6 +252,73 @@ def test_the_machine_is_described_without_a_host_or_a_path(tmp_path: Path) -> No
     assert machine.packages.keys() >= {"aiosqlite", "anyio", "msgspec"}
     assert str(tmp_path) not in described
     assert socket.gethostname() not in described
+
+
+# --- the picture ---
+
+
+@pytest.fixture(scope="module")
+def picture() -> ModuleType:
+    module: ModuleType = pytest.importorskip("benchmarks.picture", reason="matplotlib is in the group bench")
+    module.drawn([replayed(3.0)])  # before any test: matplotlib keeps the fonts open that it has once read
+    return module
+
+
+def texts(svg: str) -> list[str]:
+    root = ET.fromstring(svg)  # noqa: S314 - drawn by us
+    assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    return ["".join(text.itertext()) for text in root.iter("{http://www.w3.org/2000/svg}text")]
+
+
+def replayed(ours: float, *troubles: str) -> Result:
+    readings = Readings({"asyncbus replay, reading the data": [ours], "fetchall and decode": [4.0]})
+    readings.troubles.update(zip(readings.values, troubles, strict=False))
+    return answered(readings, Target("half", "asyncbus replay, reading the data", "fetchall and decode", at_least=0.5))
+
+
+def test_the_picture_names_the_question_its_number_and_its_target(picture: ModuleType) -> None:
+    shown = texts(picture.drawn([replayed(3.0)]))
+    assert {"replay, data read", "against fetchall and decoding", "0.750", "≥ 0.5 asked"} <= set(shown)
+
+
+def test_the_picture_shows_a_miss_in_words_and_in_another_colour(picture: ModuleType) -> None:
+    met, missed = picture.drawn([replayed(3.0)]), picture.drawn([replayed(1.0)])
+    assert "missed: ≥ 0.5 asked" in texts(missed)
+    assert "target missed" in texts(missed)
+    assert missed.count(picture._MISSED) > met.count(picture._MISSED)
+    assert missed.count(picture._MET) < met.count(picture._MET)
+
+
+def test_the_picture_shows_what_has_no_answer_as_a_miss(picture: ModuleType) -> None:
+    (bar,) = picture.bars([replayed(3.0, "killed after 25 s")])
+    assert (bar.shown, bar.spread, bar.met) == ("no answer", None, False)
+    assert "no answer" in texts(picture.drawn([replayed(3.0, "killed after 25 s")]))
+
+
+def test_a_value_of_its_own_is_drawn_as_a_share_of_its_bound(picture: ModuleType) -> None:
+    result = answered(Readings({"first": [8.0, 12.0, 40.0]}), Target("at most 10", "first", at_most=10))
+    (bar,) = picture.bars([result])
+    assert (bar.spread, bar.target, bar.shown) == (Spread(1.2, 0.8, 4.0), 1.0, "12.0 events/s")
+
+
+def test_the_picture_is_the_same_each_time_it_is_drawn(picture: ModuleType) -> None:
+    assert picture.drawn([replayed(3.0)]) == picture.drawn([replayed(3.0)])
+
+
+def test_a_picture_of_no_results_is_still_one(picture: ModuleType) -> None:
+    assert "target met" in texts(picture.drawn([]))
+
+
+def test_every_target_has_a_label_in_the_picture(picture: ModuleType, tmp_path: Path) -> None:
+    targets = [target for name in NAMES for target in question(name, Setting(tmp_path)).targets]
+    bounded = [target for target in targets if (target.at_least, target.at_most) != (None, None)]
+    assert {(target.figure, target.against) for target in bounded} == picture.LABELS.keys()
+
+
+def test_the_picture_shows_the_results_that_are_there(picture: ModuleType) -> None:
+    results = [load(path) for name in NAMES if (path := place(name, Size.FULL)).exists()]
+    shown = texts(picture.PICTURE.read_text(encoding="utf-8"))
+    assert shown == texts(picture.drawn(results)), "run python -m benchmarks --readme"
 
 
 # --- processes of their own ---

@@ -215,9 +215,9 @@ async def test_cancelling_ends_the_handler_at_once_and_its_subscription() -> Non
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
+        assert not subscription.open
 
     assert cancelled == [1]
-    assert not subscription.open
     assert log.ended == [subscription]
     assert subscription.errors == 0
 
@@ -231,8 +231,7 @@ async def test_cancelling_while_it_waits_for_events_ends_it_as_well() -> None:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-
-    assert not subscription.open
+        assert not subscription.open
 
 
 async def test_a_handler_whose_own_task_was_cancelled_has_failed_and_goes_on(caplog: pytest.LogCaptureFixture) -> None:

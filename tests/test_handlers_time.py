@@ -57,7 +57,7 @@ async def test_the_time_spent_in_the_handler_is_counted_its_waiting_included() -
     subscription = log.subscription(handled=True)
     running = asyncio.create_task(run(handler, subscription, clock))
     await log.commit("a", "a")
-    await until(lambda: subscription.handler_time)
+    await until(lambda: subscription.delivered == 2 and subscription._waiter is not None)
     clock.pass_by(100)
     subscription.end()
     await running
@@ -110,6 +110,20 @@ async def test_events_are_passed_while_it_is_catching_up_too() -> None:
     await asyncio.wait_for(subscription.passed(2000), 5)
 
     assert seen == list(range(1, 2001))
+    subscription.end()
+    await running
+
+
+async def test_who_waits_for_one_event_need_not_wait_for_those_behind_it() -> None:
+    log = await opened()
+    clock = ManualClock()
+    subscription = log.subscription(capacity=1000, handled=True)
+    await log.commit(*["a"] * 1000)
+    running = asyncio.create_task(run(lambda event: clock.pass_by(0.001), subscription, clock))
+
+    await asyncio.wait_for(subscription.passed(100), 5)
+
+    assert 100 <= subscription.delivered <= 200
     subscription.end()
     await running
 

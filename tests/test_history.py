@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asyncbus.errors import EventsLostError, StartBeyondHeadError
+from asyncbus.errors import EventsLostError, StartBeyondHeadError, StoreFailedError
 from asyncbus.options import Start
 from asyncbus.patterns import Pattern
-from asyncbus.store.base import Bounds
+from asyncbus.store.base import Bounds, Page
 from asyncbus.store.memory import MemoryStore
 from tests.fakes import MOMENT, GatedStore, Log, sequences, submissions, until
 
@@ -90,11 +90,11 @@ async def test_a_moment_does_not_begin_beyond_the_head() -> None:
     """What the store has committed and nobody was offered yet will still be offered."""
     log = await log_of("a", "b")
     ahead = submissions("c", "d")
-    for record in ahead:
-        record.recorded_at = MOMENT + 1_000_000
+    for later, record in enumerate(ahead, 1):
+        record.recorded_at = MOMENT + later
     await log.store.append(ahead)
 
-    assert await log.history.before_moment(MOMENT + 1_000_000) == 2
+    assert await log.history.before_moment(MOMENT + 2) == 2
 
 
 # --- pages -----------------------------------------------------------------------------------------------------------
@@ -224,6 +224,20 @@ async def test_a_page_can_be_kept_while_more_is_committed() -> None:
     await log.commit("b")
 
     assert sequences(page.records) == [1]
+
+
+async def test_a_store_that_raises_something_else_has_failed() -> None:
+    class StrangeStore(MemoryStore):
+        async def read(self, after: int, pattern: Pattern, limit: int) -> Page:
+            raise OSError("the disk is gone")
+
+    log = Log(StrangeStore())
+    await log.open("a")
+
+    with pytest.raises(StoreFailedError, match="the disk is gone") as failed:
+        await log.history.page(0, ALL, 10)
+
+    assert isinstance(failed.value.__cause__, OSError)
 
 
 # --- the recent ones -------------------------------------------------------------------------------------------------

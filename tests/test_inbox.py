@@ -100,30 +100,26 @@ async def test_a_group_that_never_fits_is_refused_before_anything_is_queued(grou
 @given(st.data())
 async def test_the_books_are_right_whatever_happens(data: st.DataObject) -> None:
     inbox = inbox_of(capacity=6, max_bytes=20, batch_limit=3)
-    expected: list[Submission] = []
-    out: list[Submission] = []
-    for act in data.draw(st.lists(st.sampled_from(["put", "group", "take", "withdraw"]), max_size=25)):
-        size = sum(len(each.data) for each in expected)
-        group = [submission(data=b"x" * data.draw(st.integers(0, 6))) for _ in range(data.draw(st.integers(1, 4)))]
-        if act == "put":
-            fits = len(expected) < 6 and size + len(group[0].data) <= 20
-            assert inbox.put(group[0]) == fits
-            expected += group[:1] * fits
-        elif act == "group" and sum(len(each.data) for each in group) <= 20:
-            fits = len(expected) + len(group) <= 6 and size + sum(len(each.data) for each in group) <= 20
-            assert inbox.put_group(group) == fits
-            expected += group * fits
-        elif act == "withdraw" and expected and expected[0].batch is not OUTSIDE:
-            inbox.withdraw(expected[:1])
-        elif act == "take" and expected:
+    waiting: list[list[Submission]] = []  # what was published together
+    for act in data.draw(st.lists(st.sampled_from(["put", "group", "withdraw", "take"]), max_size=30)):
+        present = [each for group in waiting for each in group]
+        size = sum(len(each.data) for each in present)
+        if act in {"put", "group"}:
+            count = 1 if act == "put" else data.draw(st.integers(1, 4))
+            group = [submission(data=b"x" * data.draw(st.integers(0, 5))) for _ in range(count)]
+            fits = len(present) + count <= 6 and size + sum(len(each.data) for each in group) <= 20
+            assert (inbox.put(group[0]) if act == "put" else inbox.put_group(group)) == fits
+            waiting += [group] * fits
+        elif act == "withdraw" and waiting:
+            inbox.withdraw(waiting.pop(data.draw(st.integers(0, len(waiting) - 1))))
+        elif act == "take" and waiting:
             batch = await take_batch(inbox)
-            count = inbox.taken - len(out)
-            kept = [each for each in expected[:count] if each.batch is not OUTSIDE]
-            assert [id(each) for each in batch.submissions] == [id(each) for each in kept]
-            out += expected[:count]
-            del expected[:count]
-        assert inbox.depth == len(expected)
-        assert inbox.size == sum(len(each.data) for each in expected)
+            assert [id(each) for each in batch.submissions] == [id(each) for each in present[: len(batch.submissions)]]
+            left = len(present) - len(batch.submissions)
+            while sum(len(group) for group in waiting) > left:
+                waiting.pop(0)
+        assert inbox.depth == sum(len(group) for group in waiting)
+        assert inbox.size == sum(len(each.data) for group in waiting for each in group)
 
 
 # --- the line --------------------------------------------------------------------------------------------------------
@@ -209,8 +205,9 @@ async def test_who_is_cancelled_just_when_there_is_room_is_withdrawn() -> None:
     with pytest.raises(asyncio.CancelledError):
         await gone
 
-    assert (inbox.depth, inbox.withdrawn) == (1, 1)
-    assert await taken(inbox) == []
+    assert (inbox.depth, inbox.withdrawn) == (0, 1)
+    assert inbox.put(submission("c"))
+    assert await taken(inbox) == ["c"]
 
 
 # --- taking back -----------------------------------------------------------------------------------------------------
@@ -224,6 +221,20 @@ async def test_what_the_writer_has_not_taken_can_be_taken_back() -> None:
     inbox.withdraw(proposed[1:2])
 
     assert inbox.withdrawn == 1
+    assert await taken(inbox) == ["a", "c"]
+
+
+async def test_the_room_of_what_was_taken_back_goes_to_the_next_in_line() -> None:
+    inbox = inbox_of(capacity=3, max_bytes=10)
+    group = [submission("b", b"123"), submission("b", b"456")]
+    assert inbox.put(submission("a", b"1234"))
+    assert inbox.put_group(group)
+    waiting = await in_line(inbox, [submission("c", b"123456")])
+
+    inbox.withdraw(group)
+
+    await waiting
+    assert (inbox.depth, inbox.size) == (2, 10)
     assert await taken(inbox) == ["a", "c"]
 
 

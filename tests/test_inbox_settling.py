@@ -132,6 +132,7 @@ async def test_closing_refuses_those_in_line_and_leaves_what_was_accepted_to_the
 
     inbox.close("the bus is closed")
 
+    assert inbox.waiting == 0
     with pytest.raises(BusClosedError, match="the bus is closed"):
         await waiting
     assert await taken(inbox) == ["a"]

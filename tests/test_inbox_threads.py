@@ -3,7 +3,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any
 
 import pytest
@@ -150,14 +150,14 @@ async def test_all_that_several_threads_and_the_loop_publish_arrives_once_and_ea
 # --- every moment at which a thread can step in ----------------------------------------------------------------------
 
 
-def step_in(inbox: Inbox, line: int, act: Callable[[], object]) -> Callable[[], object]:
-    """Run `act` on another thread before the n-th line of the next `put`; call the result when that is over."""
+def step_in(inbox: Inbox, code: CodeType, line: int, act: Callable[[], object]) -> Callable[[], object]:
+    """Run `act` on another thread before the n-th line of the next run of `code`; call the result when that is over."""
     left = line
     thread = threading.Thread(target=act)
 
     def look(frame: FrameType, event: str, arg: object) -> Callable[..., Any] | None:
         nonlocal left
-        if frame.f_code is not Inbox.put.__code__:
+        if frame.f_code is not code:
             return None
         left -= event == "line"
         if not left and thread.ident is None:
@@ -190,7 +190,7 @@ async def test_the_books_are_right_wherever_a_thread_steps_in_while_the_loop_pub
             for _ in range(3):
                 inbox.put_from_thread(submission(data=b"12"), 5)
 
-        end = step_in(inbox, line, meanwhile)
+        end = step_in(inbox, Inbox.put.__code__, line, meanwhile)
         assert inbox.put(submission(data=b"345"))
         end()
 
@@ -198,3 +198,22 @@ async def test_the_books_are_right_wherever_a_thread_steps_in_while_the_loop_pub
         while inbox._full or inbox._open.submissions:
             await take_batch(inbox)
         assert (inbox.depth, inbox.size) == (0, 0), f"a thread stepped in before line {line}"
+
+
+async def test_the_writer_misses_nothing_that_a_thread_publishes_while_it_goes_to_sleep() -> None:
+    for line in range(1, 20):
+        inbox = inbox_of()
+        published: list[int] = []
+
+        def meanwhile(inbox: Inbox = inbox, published: list[int] = published) -> None:
+            inbox.put_from_thread(submission("a"), 5)
+            published.append(1)
+
+        end = step_in(inbox, Inbox.take.__code__, line, meanwhile)
+        writer = asyncio.create_task(taken(inbox))
+        await asyncio.sleep(0)
+        end()
+        if not published:  # it sleeps already
+            assert inbox.put(submission("a"))
+
+        assert await asyncio.wait_for(writer, 5) == ["a"], f"a thread stepped in before line {line}"

@@ -33,7 +33,7 @@ from asyncbus.patterns import Pattern
 from asyncbus.publishing import Publishing
 from asyncbus.reading import Reading
 from asyncbus.statistics import BusStatistics, Health
-from asyncbus.store.base import EventStore, check_store
+from asyncbus.store.base import Bounds, EventStore, check_store
 from asyncbus.store.memory import MemoryStore
 from asyncbus.subscription import Subscription
 from asyncbus.tail import Tail
@@ -133,7 +133,7 @@ class EventBus(Publishing, Reading):
         if self._feeding is not None or self._closing is not None:
             raise BusClosedError("a bus is opened once; make a new one with the same store")
         self._inbox.start(self._store.features.batch_limit)
-        bounds = await self._store.open()
+        bounds = await self._open_store()
         self._history.begin(bounds)
         self._is_open = True
         if self._store.features.read_only:
@@ -148,11 +148,25 @@ class EventBus(Publishing, Reading):
             self._attach_registered(subscription, handler)
         return self
 
+    async def _open_store(self) -> Bounds:
+        opening = asyncio.create_task(self._store.open(), name="asyncbus open")
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            # A store cannot be opened by half: what is being made or locked on a thread goes on.
+            await asyncio.wait([opening])
+            if opening.exception() is None:
+                await self._store.close()
+            raise
+
     async def _feed(self, feed: Coroutine[Any, Any, None]) -> None:
         """Run the source of the fan-out; where it fails, nobody may wait for it any more."""
         try:
             await feed
         except BaseException as error:
+            if self._closing is not None and isinstance(error, asyncio.CancelledError):
+                self._inbox.abandon("the bus was closed before the store answered")
+                raise
             reason = f"the bus has failed: {error!r}; close it and open a new one"
             self._failure = error if isinstance(error, AsyncBusError) else StoreFailedError(reason)
             self._thread = None
@@ -226,6 +240,7 @@ class EventBus(Publishing, Reading):
             log.warning("closed after %s s without %s", self._close_timeout, ", ".join(unfinished) or "the store")
         self._end_subscriptions()
         await self._cancel()
+        self._closing_readers = ()
         self._is_open = False
         await self._store.close()
 

@@ -74,7 +74,7 @@ class Subscription:
         # While catching up: every matching event at or below it was delivered or is in the page or the queue.
         self._read_to = 0
         # Where a datetime was given as start: it, in microseconds, and whether it was looked for.
-        self._start_at = 0
+        self._start_at: int | None = None
         self._found_start = False
         self._fanout: Fanout | None = None
         self._open = True
@@ -323,7 +323,8 @@ class Subscription:
                 return event
 
     def _fits(self, event: Event, record: Record) -> bool:
-        return record.recorded_at >= self._start_at and (self._where is None or bool(self._where(event)))
+        in_time = self._start_at is None or record.recorded_at >= self._start_at
+        return in_time and (self._where is None or bool(self._where(event)))
 
     async def ready(self) -> bool:
         """Wait until events are at hand; False: there will be none any more.
@@ -357,7 +358,7 @@ class Subscription:
         """Read one page, and be live if it reached the head."""
         history = fanout.history
         try:
-            if self._start_at and not self._found_start:
+            if self._start_at is not None and not self._found_start:
                 # What comes later than the moment it is looked for is compared with it when it is delivered.
                 self._read_to = await history.before_moment(self._start_at)
                 self._found_start = True
@@ -401,8 +402,10 @@ class Subscription:
         if self.reader is None:
             return
         delivered = asyncio.ensure_future(self.passed(self._read_to))
-        await asyncio.wait([delivered, self.reader], return_when=asyncio.FIRST_COMPLETED)
-        delivered.cancel()
+        try:
+            await asyncio.wait([delivered, self.reader], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            delivered.cancel()
 
     def tell_passed(self) -> None:
         """Called where no event is being handled: let those go on who waited for that."""

@@ -460,9 +460,7 @@ async def wait_in_vain(bus: EventBus) -> None:
 
 
 @pytest.mark.fault(71)
-@pytest.mark.parametrize(
-    "leave", [leave_by_break, leave_by_an_exception, leave_by_closing, wait_for_one, wait_in_vain]
-)
+@pytest.mark.parametrize("leave", [leave_by_break, leave_by_an_exception, leave_by_closing, wait_for_one, wait_in_vain])
 async def test_a_subscription_that_is_left_is_released_at_once(
     leave: Callable[[EventBus], Awaitable[None]], log: Log
 ) -> None:
