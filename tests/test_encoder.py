@@ -99,7 +99,7 @@ def test_metadata_have_the_same_limit(encoder: Encoder) -> None:
     with pytest.raises(PayloadTooLargeError) as refused:
         encoder.submission("a", None, metadata={"x": "y" * 93})
 
-    assert (refused.value.size, refused.value.limit) == (101, 100)
+    assert (refused.value.size, refused.value.limit, refused.value.path) == (101, 100, "metadata")
 
 
 def test_the_types_remembered_are_bounded(encoder: Encoder) -> None:

@@ -20,7 +20,7 @@ EXAMPLES: dict[type[AsyncBusError], tuple[tuple[Any, ...], dict[str, Any], str]]
         {"option": "limit", "expected": "an integer of at least 1", "found": 0},
         "limit must be an integer of at least 1, not 0",
     ),
-    errors.InvalidHandlerError: ((7,), {"found": 7}, "not 7"),
+    errors.InvalidHandlerError: ((7,), {"found": 7}, "must be callable with one event"),
     errors.PayloadError: (("$.a[1]", "no"), {"path": "$.a[1]", "reason": "no"}, "payload at $.a[1]: no"),
     errors.PayloadTooLargeError: ((11, 10), {"size": 11, "limit": 10, "path": "$"}, "11 bytes encoded, at most 10"),
     errors.BusClosedError: (("the bus is closed",), {}, "the bus is closed"),
@@ -65,9 +65,11 @@ EXAMPLES: dict[type[AsyncBusError], tuple[tuple[Any, ...], dict[str, Any], str]]
 
 
 def all_errors(root: type[AsyncBusError] = AsyncBusError) -> Iterator[type[AsyncBusError]]:
+    """All that a user may meet; a name that begins with `_` says that it never leaves its module."""
     yield root
     for child in root.__subclasses__():
-        yield from all_errors(child)
+        if not child.__name__.startswith("_"):
+            yield from all_errors(child)
 
 
 def parents_drawn(tree: str) -> dict[str, str | None]:
@@ -167,6 +169,15 @@ def test_a_long_value_is_shortened_in_the_message_and_whole_in_the_attribute() -
 
     assert len(str(error)) < 200
     assert error.found == "x" * 10_000
+
+
+class Unshowable:
+    def __repr__(self) -> str:
+        raise ZeroDivisionError
+
+
+def test_what_was_found_may_refuse_to_be_shown() -> None:
+    assert "<Unshowable>" in str(errors.InvalidTypeError(Unshowable(), "no string"))
 
 
 def test_an_id_conflict_within_one_batch_names_no_sequence() -> None:

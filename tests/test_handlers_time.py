@@ -1,5 +1,6 @@
 import asyncio
 import itertools
+from collections.abc import Sequence
 
 import pytest
 
@@ -10,40 +11,41 @@ from tests.fakes import ManualClock, opened, until
 pytestmark = pytest.mark.asyncio
 
 
-async def turns_of_others(handler_seconds: float, events: int) -> list[int]:
-    """How many events were handled at each turn that another task got meanwhile."""
+async def turns_of_others(seconds: Sequence[float]) -> list[float]:
+    """The moments at which another task got a turn while events were handled that take so many seconds each."""
     log = await opened()
     clock = ManualClock()
-    handled = 0
-
-    def handler(event: Event) -> None:
-        nonlocal handled
-        handled += 1
-        clock.pass_by(handler_seconds)
-
-    subscription = log.subscription(capacity=events, handled=True)
-    await log.commit(*["a"] * events)
-    running = asyncio.create_task(run(handler, subscription, clock))
-    turns: list[int] = []
-    while handled < events:
+    left = list(reversed(seconds))
+    subscription = log.subscription(capacity=len(seconds), handled=True)
+    await log.commit(*["a"] * len(seconds))
+    running = asyncio.create_task(run(lambda event: clock.pass_by(left.pop()), subscription, clock))
+    turns = [0.0]
+    while left:
         await asyncio.sleep(0)
-        turns.append(handled)
+        turns.append(clock.monotonic())
     subscription.end()
     await running
     return turns
 
 
-@pytest.mark.parametrize("handler_seconds", [0.00001, 0.0001, 0.001, 0.01, 0.1])
-async def test_a_handler_that_never_waits_gives_the_others_a_turn_after_its_slice(handler_seconds: float) -> None:
+@pytest.mark.parametrize("seconds", [0.00001, 0.0001, 0.001, 0.01, 0.1])
+async def test_a_handler_that_never_waits_gives_the_others_a_turn_after_its_slice(seconds: float) -> None:
     """However slow or fast it is; what it began it may finish."""
-    turns = await turns_of_others(handler_seconds, 1000)
+    turns = await turns_of_others([seconds] * 1000)
 
-    longest = max(later - earlier for earlier, later in itertools.pairwise([0, *turns]))
-    assert longest * handler_seconds <= 2 * SLICE + handler_seconds
+    longest = max(later - earlier for earlier, later in itertools.pairwise(turns))
+    assert longest <= 2 * SLICE + 2 * seconds
+
+
+async def test_a_handler_that_becomes_slow_is_noticed_soon() -> None:
+    turns = await turns_of_others([0.000001] * 4000 + [0.001] * 1000)
+
+    longest = max(later - earlier for earlier, later in itertools.pairwise(turns))
+    assert longest <= 0.07
 
 
 async def test_a_fast_handler_is_not_held_up_by_turns() -> None:
-    assert len(await turns_of_others(0.0, 1000)) <= 3
+    assert len(await turns_of_others([0.000001] * 1000)) <= 4
 
 
 async def test_the_time_spent_in_the_handler_is_counted_its_waiting_included() -> None:

@@ -238,6 +238,20 @@ async def test_the_room_of_what_was_taken_back_goes_to_the_next_in_line() -> Non
     assert await taken(inbox) == ["a", "c"]
 
 
+async def test_those_who_come_and_go_while_the_writer_is_busy_take_no_room() -> None:
+    inbox = inbox_of(capacity=4)
+    assert inbox.put(submission("a"))
+
+    for _ in range(1000):
+        passer_by = submission("b")
+        assert inbox.put(passer_by)
+        inbox.withdraw([passer_by])
+
+    assert (inbox.depth, inbox.withdrawn) == (1, 1000)
+    assert len(inbox._open.submissions) <= 4
+    assert await taken(inbox) == ["a"]
+
+
 async def test_a_group_is_taken_back_whole() -> None:
     inbox = inbox_of()
     group = submissions("b", "c")

@@ -57,6 +57,7 @@ async def test_flush_tells_what_kept_events_from_being_stored() -> None:
     inbox = inbox_of()
     assert inbox.put(submission("a"))
     flush = asyncio.create_task(inbox.flush())
+    await asyncio.sleep(0)
 
     settle(inbox, await take_batch(inbox), StoreFullError("no space"))
 

@@ -85,6 +85,20 @@ def test_a_handler_is_what_can_be_called() -> None:
         assert refused.value.found == found
 
 
+def generator(event: Any) -> Any:
+    yield event
+
+
+async def async_generator(event: Any) -> Any:
+    yield event
+
+
+@pytest.mark.parametrize("handler", [generator, async_generator])
+def test_a_generator_is_no_handler_for_calling_it_does_nothing(handler: Any) -> None:
+    with pytest.raises(InvalidHandlerError, match="no generator"):
+        check_handler(handler)
+
+
 @pytest.mark.parametrize("start", ["latest", "earliest", 1, 2**40, SECOND])
 def test_a_start_has_four_forms(start: object) -> None:
     check_start(start)

@@ -1,4 +1,5 @@
 import asyncio
+from typing import ClassVar
 
 import pytest
 from hypothesis import given, settings
@@ -14,6 +15,7 @@ from asyncbus.options import Start
 from asyncbus.patterns import Pattern
 from asyncbus.store.base import Page
 from asyncbus.store.memory import MemoryStore
+from asyncbus.subscription import FIRST_PAGE, LAST_PAGE
 from tests.fakes import MOMENT, GatedStore, next_of, opened, take, until
 
 pytestmark = pytest.mark.asyncio
@@ -181,6 +183,23 @@ async def test_the_queue_of_a_reader_that_catches_up_does_not_grow() -> None:
 
     assert reader.statistics().queued == 2
     assert await take(reader, 150) == list(range(1, 151))
+
+
+async def test_pages_are_short_at_first_and_never_longer_than_the_longest() -> None:
+    class CountingStore(MemoryStore):
+        limits: ClassVar[list[int]] = []
+
+        async def read(self, after: int, pattern: Pattern, limit: int) -> Page:
+            self.limits.append(limit)
+            return await super().read(after, pattern, limit)
+
+    log = await opened(*["a"] * (3 * LAST_PAGE), store=CountingStore())
+    reader = log.subscription(start="earliest")
+
+    await take(reader, 3 * LAST_PAGE)
+
+    assert CountingStore.limits[:2] == [FIRST_PAGE, 2 * FIRST_PAGE]
+    assert max(CountingStore.limits) == CountingStore.limits[-1] == LAST_PAGE
 
 
 async def test_a_page_that_is_being_read_when_the_reader_is_closed_is_thrown_away() -> None:

@@ -110,6 +110,20 @@ async def test_who_took_his_event_back_does_not_count_as_waiting_for_another(cap
     assert "nobody waits for 1 of them" in caplog.text
 
 
+async def test_who_was_cancelled_during_the_commit_does_not_count_as_waiting() -> None:
+    store = FailingStore({1: StoreFullError("no space")})
+    store.may_append.clear()
+    async with writing(store) as desk:
+        receipt = desk.publish()
+        waiting = asyncio.ensure_future(receipt)
+        await until(lambda: store.appending)
+        waiting.cancel()
+        store.may_append.set()
+        await until(lambda: receipt.done)
+
+    assert (desk.writer.failed, desk.writer.failed_unawaited) == (1, 1)
+
+
 # --- ids -------------------------------------------------------------------------------------------------------------
 
 

@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import logging
 import threading
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Any, Final, Self, TypedDict, TypeVar, Unpack
 
@@ -46,6 +46,9 @@ H = TypeVar("H", bound=Handler)
 _NOT_OPEN = "the bus is not open; use it inside `async with bus:`"
 _CLOSED = "the bus is closed"
 
+MAX_PAYLOAD: Final = 32 * 2**20
+"""What stores must be able to keep, and to read back, as one event."""
+
 _GRACE: Final = 1.0
 """Seconds that cancelled handlers get to clean up."""
 
@@ -69,9 +72,9 @@ class EventBus(Publishing, Reading):
     Args:
         store: where events are kept; None: a `MemoryStore`.
         inbox_capacity: events that may wait to be written; publishers wait for room.
-        inbox_bytes: what their payloads may take together.
+        inbox_bytes: what their payloads may take together; as much is kept for readers that fall behind.
         recent_capacity: events kept in memory for readers that fall behind; never less than `inbox_capacity`.
-        max_payload: bytes an event's encoded data may have, and its metadata.
+        max_payload: bytes an event's encoded data may have, and its metadata; at most 32 MiB.
         close_timeout: seconds that closing may take.
         clock: the time, for tests.
 
@@ -90,7 +93,7 @@ class EventBus(Publishing, Reading):
         close_timeout: float = 10.0,
         clock: Clock | None = None,
     ) -> None:
-        check_count("max_payload", max_payload)
+        check_count("max_payload", max_payload, most=MAX_PAYLOAD)
         check_count("inbox_bytes", inbox_bytes, max_payload)
         self._store = MemoryStore() if store is None else check_store(store)
         self._clock = SystemClock() if clock is None else clock
@@ -98,7 +101,7 @@ class EventBus(Publishing, Reading):
         self._inbox = Inbox(check_count("inbox_capacity", inbox_capacity), inbox_bytes, self._barred)
         recent_capacity = max(check_count("recent_capacity", recent_capacity), inbox_capacity)
         self._close_timeout = check_seconds("close_timeout", close_timeout)
-        self._history = History(self._store, recent_capacity)
+        self._history = History(self._store, recent_capacity, inbox_bytes)
         self._fanout = Fanout(self._history)
         self._writer = Writer(
             self._store,
@@ -112,6 +115,7 @@ class EventBus(Publishing, Reading):
         self._handling: dict[asyncio.Task[None], Subscription] = {}
         self._thread = None
         self._unpublishable = BusClosedError(_NOT_OPEN)
+        self._is_opening = False
         self._is_open = False
         self._waiting_for: set[asyncio.Task[Event]] = set()
         self._feeding: asyncio.Task[None] | None = None
@@ -130,10 +134,15 @@ class EventBus(Publishing, Reading):
             BusClosedError: it was opened before; make a new bus.
             StoreError: the store cannot be opened.
         """
-        if self._feeding is not None or self._closing is not None:
+        if self._is_opening or self._closing is not None:
             raise BusClosedError("a bus is opened once; make a new one with the same store")
+        self._is_opening = True
         self._inbox.start(self._store.features.batch_limit)
-        bounds = await self._open_store()
+        try:
+            bounds = await self._open_store()
+        except BaseException:
+            self._is_opening = False
+            raise
         self._history.begin(bounds)
         self._is_open = True
         if self._store.features.read_only:
@@ -143,7 +152,8 @@ class EventBus(Publishing, Reading):
             self._unpublishable = None
             self._thread = self._inbox.thread
             feed = self._writer.run(bounds.recorded_at)
-        self._feeding = asyncio.create_task(self._feed(feed), name="asyncbus writer")
+        self._feeding = asyncio.create_task(feed, name="asyncbus writer")
+        self._feeding.add_done_callback(self._stopped_feeding)
         for subscription, handler in tuple(self._subscriptions.items()):
             self._attach_registered(subscription, handler)
         return self
@@ -159,24 +169,20 @@ class EventBus(Publishing, Reading):
                 await self._store.close()
             raise
 
-    async def _feed(self, feed: Coroutine[Any, Any, None]) -> None:
-        """Run the source of the fan-out; where it fails, nobody may wait for it any more."""
-        try:
-            await feed
-        except BaseException as error:
-            if self._closing is not None and isinstance(error, asyncio.CancelledError):
-                self._inbox.abandon("the bus was closed before the store answered")
-                raise
-            reason = f"the bus has failed: {error!r}; close it and open a new one"
-            self._failure = error if isinstance(error, AsyncBusError) else StoreFailedError(reason)
-            self._thread = None
-            self._unpublishable = self._unpublishable or BusClosedError(reason)
-            self._inbox.abandon(reason)
-            for subscription in tuple(self._subscriptions):
-                subscription.end(self._failure)
-            if isinstance(error, asyncio.CancelledError):
-                raise
-            log.exception("%s", reason)
+    def _stopped_feeding(self, feeding: asyncio.Task[None]) -> None:
+        """The source of the fan-out has ended; where nobody asked it to, nobody may wait for it any more."""
+        if self._closing is not None:
+            self._inbox.abandon("the bus was closed before the store answered")
+            return
+        error = asyncio.CancelledError("its task was cancelled") if feeding.cancelled() else feeding.exception()
+        reason = f"the bus has failed: {error!r}; close it and open a new one"
+        self._failure = error if isinstance(error, AsyncBusError) else StoreFailedError(reason)
+        self._thread = None
+        self._unpublishable = self._unpublishable or BusClosedError(reason)
+        self._inbox.abandon(reason)
+        for subscription in tuple(self._subscriptions):
+            subscription.end(self._failure)
+        log.error("%s", reason, exc_info=error)
 
     async def _until_readers_allow(self) -> None:
         """The writer's gate: closed while a reader with `when_full="block"` has a full queue."""
@@ -218,15 +224,15 @@ class EventBus(Publishing, Reading):
             if subscription.reader is closer:
                 subscription.excuse()
         if self._closing is None:
-            self._closing = asyncio.create_task(self._close_in_order(deliver=deliver), name="asyncbus close")
+            self._thread = None
+            self._unpublishable = BusClosedError(_CLOSED)
+            if not deliver:
+                self._end_subscriptions()
+            self._closing = asyncio.create_task(self._close_in_order(), name="asyncbus close")
         await asyncio.shield(self._closing)
 
-    async def _close_in_order(self, *, deliver: bool) -> None:
-        self._thread = None
-        self._unpublishable = BusClosedError(_CLOSED)
+    async def _close_in_order(self) -> None:
         readers = self._closing_readers = tuple(self._subscriptions)
-        if not deliver:
-            self._end_subscriptions()
         # Who has nobody to read it would keep the writer waiting, and then the close.
         self._end_unread_blockers()
         with move_on_after(self._close_timeout) as limit:
@@ -310,6 +316,8 @@ class EventBus(Publishing, Reading):
         """
         if self._closing is not None:
             raise BusClosedError(_CLOSED)
+        if self._failure is not None:
+            raise BusClosedError("the bus has failed; close it and open a new one") from self._failure
         if handler is not None:
             check_handler(handler)
         if where is not None:

@@ -16,7 +16,7 @@ from asyncbus.errors import PayloadError
 from asyncbus.events import Record
 
 json_encode = msgspec.json.Encoder().encode
-_json_decode = msgspec.json.Decoder().decode
+json_decode = msgspec.json.Decoder().decode
 
 _BINARY: Final = 0x5A5A_5A5A
 """Mixed into the checksum of a payload of bytes, so that text and bytes of the same content differ."""
@@ -38,6 +38,19 @@ def encode(data: Any) -> bytes:
     return encoded
 
 
+def check_raw(data: msgspec.Raw) -> None:
+    """Refuse JSON that was encoded elsewhere and is none; within other data its publisher answers for it.
+
+    Raises:
+        PayloadError: it is not JSON, or has a number that no float can hold.
+    """
+    try:
+        value = json_decode(bytes(data).decode())
+    except (UnicodeDecodeError, RecursionError, msgspec.DecodeError) as error:
+        raise PayloadError("$", f"msgspec.Raw: {error}") from error
+    refuse_non_finite(value)
+
+
 def refusal(data: Any, error: Exception) -> PayloadError:
     """The error that says which part of `data` msgspec refused with `error`."""
     if isinstance(error, RecursionError):
@@ -52,7 +65,7 @@ def decode(text: str) -> Any:
         PayloadError: it is not JSON, or nested deeper than the stack allows here.
     """
     try:
-        return _json_decode(text)
+        return json_decode(text)
     except (msgspec.DecodeError, RecursionError) as error:
         raise PayloadError("$", f"cannot be decoded: {error}") from error
 

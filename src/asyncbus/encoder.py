@@ -7,7 +7,10 @@ from datetime import datetime
 from typing import Any
 from zlib import crc32
 
+from msgspec import Raw
+
 from asyncbus.codec import (
+    check_raw,
     checksum,
     encode,
     extend_checksum,
@@ -60,6 +63,8 @@ class Encoder:
                 raise PayloadTooLargeError(len(data), self._max_payload)
             submission = Submission(0, 0, occurred, type, data, checksum(seed, data, occurred, binary=True))
         else:
+            if data.__class__ is Raw:
+                check_raw(data)
             try:
                 payload = json_encode(data)
                 text = payload.decode()
@@ -100,5 +105,5 @@ class Encoder:
         except PayloadError as error:
             raise PayloadError(f"metadata{error.path[1:]}", error.reason) from error
         if len(encoded) > self._max_payload:
-            raise PayloadTooLargeError(len(encoded), self._max_payload)
+            raise PayloadTooLargeError(len(encoded), self._max_payload, "metadata")
         return encoded.decode()

@@ -95,11 +95,13 @@ class InvalidOptionError(AsyncBusError, ValueError):
 
 
 class InvalidHandlerError(AsyncBusError, TypeError):
-    """A handler is not something that can be called with one event."""
+    """A handler is nothing that can be called with one event, or a generator, which would not run."""
 
     def __init__(self, found: object) -> None:
         self.found = found
-        super().__init__(f"a handler must be callable with one event, not {_short(found)}")
+        super().__init__(
+            f"a handler or predicate must be callable with one event, and no generator; found {_short(found)}"
+        )
 
 
 class PayloadError(AsyncBusError, ValueError):
@@ -115,13 +117,13 @@ class PayloadError(AsyncBusError, ValueError):
 
 
 class PayloadTooLargeError(PayloadError):
-    """The encoded data is larger than the bus's `max_payload`; both in bytes."""
+    """The encoded data (or metadata, says `path`) are larger than the bus's `max_payload`; both in bytes."""
 
-    def __init__(self, size: int, limit: int) -> None:
+    def __init__(self, size: int, limit: int, path: str = "$") -> None:
         self.size = size
         self.limit = limit
         super().__init__(
-            "$", f"{size} bytes encoded, at most {limit} allowed; raise max_payload or publish a reference"
+            path, f"{size} bytes encoded, at most {limit} allowed; raise max_payload or publish a reference"
         )
 
 
@@ -321,5 +323,8 @@ class SequenceExhaustedError(StoreError):
 
 
 def _short(value: object) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001  # what is refused may refuse to be shown
+        text = f"<{type(value).__name__}>"
     return text if len(text) <= _SHORT else f"{text[: _SHORT - 3]}..."

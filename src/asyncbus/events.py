@@ -14,6 +14,9 @@ from asyncbus.errors import InvalidOptionError, InvalidTypeError
 MAX_TYPE_LENGTH: Final = 255
 """Characters an event type, an id and a key may have."""
 
+LAST_SEQUENCE: Final = 2**63 - 1
+"""The highest sequence there can be."""
+
 _TYPE = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*", re.ASCII)
 _TOKEN = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

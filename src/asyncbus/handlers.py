@@ -42,6 +42,10 @@ async def run(handler: Handler, subscription: Subscription, clock: Clock) -> Non
     try:
         while await subscription.ready():
             await _handle_what_is_there(handler, subscription, clock)
+    except asyncio.CancelledError:
+        if subscription.open:
+            log.warning("handler %s was cancelled, and so its subscription has ended", subscription.name)
+        raise
     except AsyncBusError as error:
         log.error("subscription %s has ended: %s", subscription.name, error)  # noqa: TRY400  # the error says it all
     finally:

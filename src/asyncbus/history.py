@@ -27,11 +27,14 @@ class History:
     Args:
         store: where older events are read.
         recent_capacity: events kept in memory.
+        recent_bytes: what their payloads may take.
     """
 
-    def __init__(self, store: EventStore, recent_capacity: int) -> None:
+    def __init__(self, store: EventStore, recent_capacity: int, recent_bytes: int = 64 * 2**20) -> None:
         self._store = store
         self._capacity = recent_capacity
+        self._max_bytes = recent_bytes
+        self._bytes = 0
         self._batches: deque[list[Record]] = deque()
         self._size = 0
         # Everything above `_after` and up to `head` is in memory.
@@ -52,11 +55,15 @@ class History:
         else:
             self._batches.append(list(records))
         self._size += len(records)
+        self._bytes += _payloads(records)
         self.head = records[-1].sequence
         self.floor = max(self.floor, floor)
-        while self._size - len(self._batches[0]) >= self._capacity:
+        while self._size - len(self._batches[0]) >= self._capacity or (
+            self._bytes > self._max_bytes and len(self._batches) > 1
+        ):
             oldest = self._batches.popleft()
             self._size -= len(oldest)
+            self._bytes -= _payloads(oldest)
             self._after = oldest[-1].sequence
 
     # ----------------------------------------------------------------------------------------------- where to begin
@@ -138,13 +145,17 @@ class History:
     def clear(self, head: int) -> None:
         """Forget all up to `head`, which was removed; the sequences go on."""
         self._batches.clear()
-        self._size = 0
+        self._size = self._bytes = 0
         self._after = self.floor = self.head = head
 
     def recent(self, pattern: Pattern) -> list[Record]:
         """The matching ones of the events in memory, at most `recent_capacity` of the newest."""
         newest = [record for batch in self._batches for record in batch][-self._capacity :]
         return [record for record in newest if pattern.matches(record.type)]
+
+
+def _payloads(records: Sequence[Record]) -> int:
+    return sum(len(record.data) for record in records)
 
 
 def _sequence(record: Record) -> int:

@@ -179,6 +179,8 @@ class Inbox:
         # As `_fits` and `_accept` do, written out: this runs for every event (benchmarks/bench_publish_to_handled.py).
         batch = self._open
         size = len(submission.data)
+        if submission.metadata is not None:
+            size += len(submission.metadata)
         if len(batch.submissions) >= batch.room or batch.size + batch.thread_size + size > batch.max_size:
             if self._line or not self._fits(1, size):
                 return False
@@ -199,7 +201,7 @@ class Inbox:
         """
         size = _size(submissions)
         if len(submissions) > self.capacity or size > self.max_bytes:
-            raise BatchTooLargeError(len(submissions), size, self.capacity, self.max_bytes)
+            raise self.too_large(submissions, len(submissions))
         if self._line or not self._fits(len(submissions), size):
             return False
         self._wake()
@@ -207,6 +209,10 @@ class Inbox:
             self._accept(submissions)
         self._open.size += size
         return True
+
+    def too_large(self, submissions: Sequence[Submission], events: int) -> BatchTooLargeError:
+        """The error of a group of so many events, of which some have been looked at."""
+        return BatchTooLargeError(events, _size(submissions), self.capacity, self.max_bytes)
 
     async def wait_in_line(self, submissions: Sequence[Submission]) -> None:
         """Wait until there was room and the events are accepted; first come, first served.
@@ -245,8 +251,8 @@ class Inbox:
         for batch in (self._in_flight, *self._full, self._open):
             if not batch.settled and (batch.taken or batch.submissions or batch.commands):
                 await self.settling(batch, ())
-            if batch.error is not None:
-                raise copy(batch.error)
+                if batch.error is not None:
+                    raise copy(batch.error)
 
     async def command(self, act: Callable[[], Awaitable[None]]) -> None:
         """Have the writer do something after all that is accepted now was written, and wait for it.
@@ -271,6 +277,8 @@ class Inbox:
 
         settling = self.settling(batch, ())
         batch.commands.append(tell)
+        with self._lock:
+            self._begin_batch()  # what is accepted from now on comes after it
         self._wake()
         try:
             await settling
@@ -316,7 +324,7 @@ class Inbox:
             BusClosedError: the bus closed before there was room.
             TimeoutError: there was none in time; the event was not accepted.
         """
-        size = len(submission.data)
+        size = _size((submission,))
         with self._lock:
             if self._closed is not None:
                 raise self._closed
@@ -492,7 +500,7 @@ _DEADLOCK = (
 
 
 def _size(submissions: Sequence[Submission]) -> int:
-    return sum(len(submission.data) for submission in submissions)
+    return sum(len(submission.data) + len(submission.metadata or "") for submission in submissions)
 
 
 def _resolve(future: AnyFuture) -> None:

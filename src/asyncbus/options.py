@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
 from datetime import datetime
@@ -23,14 +24,15 @@ Start: TypeAlias = Literal["latest", "earliest"] | int | datetime
 """Where reading begins: a sequence is the first one wanted, a datetime the first one recorded at or after it."""
 
 
-def check_count(option: str, value: object, least: int = 1) -> int:
-    """Return `value` if it is an integer of at least `least`.
+def check_count(option: str, value: object, least: int = 1, most: int | None = None) -> int:
+    """Return `value` if it is an integer of at least `least` and, where that is given, at most `most`.
 
     Raises:
         InvalidOptionError: it is not.
     """
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise InvalidOptionError(option, f"an integer of at least {least}", value)
+    if not isinstance(value, int) or isinstance(value, bool) or value < least or (most is not None and value > most):
+        limit = "" if most is None else f" and at most {most}"
+        raise InvalidOptionError(option, f"an integer of at least {least}{limit}", value)
     return value
 
 
@@ -74,8 +76,8 @@ def check_when_full(when_full: object) -> None:
 
 
 def check_handler(handler: object) -> None:
-    """Raise `InvalidHandlerError` unless `handler` can be called."""
-    if not callable(handler):
+    """Raise `InvalidHandlerError` unless `handler` can be called with an event and does something then."""
+    if not callable(handler) or inspect.isasyncgenfunction(handler) or inspect.isgeneratorfunction(handler):
         raise InvalidHandlerError(handler)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sized
 from copy import copy
 from datetime import datetime
 from typing import Any, Literal, NoReturn, TypeAlias, overload
@@ -235,7 +235,13 @@ class Publishing:
             self._refuse()
         if not isinstance(events, Iterable):
             raise InvalidOptionError("events", "NewEvents, or pairs of type and data", events)
-        submissions = [self._submission(event) for event in events]
+        submissions: list[Submission] = []
+        for event in events:
+            if len(submissions) >= self._inbox.capacity:  # an iterable may have no end
+                raise self._inbox.too_large(
+                    submissions, len(events) if isinstance(events, Sized) else len(submissions) + 1
+                )
+            submissions.append(self._submission(event))
         if not submissions:
             return []
         if not self._inbox.put_group(submissions):

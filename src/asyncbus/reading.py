@@ -14,7 +14,7 @@ from asyncbus.errors import BusClosedError
 from asyncbus.events import Event, Record, to_microseconds
 from asyncbus.filters import EventFilter
 from asyncbus.history import History
-from asyncbus.options import Start, bound, check_seconds, check_start
+from asyncbus.options import Start, bound, check_handler, check_seconds, check_start
 from asyncbus.patterns import Pattern
 from asyncbus.store.base import EventStore
 from asyncbus.subscription import FIRST_PAGE
@@ -121,6 +121,8 @@ class Reading:
             InvalidPatternError, InvalidOptionError, BusClosedError, StoreCorruptError, StoreFailedError
         """
         self._readable()
+        if where is not None:
+            check_handler(where)
         wanted = EventFilter.build(
             pattern, start=start, stop=stop, since=since, until=until, key=key, limit=limit, newest_first=newest_first
         )

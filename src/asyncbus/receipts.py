@@ -13,6 +13,7 @@ from msgspec import Struct
 from asyncbus.errors import PublishOutcomeUnknownError, StoreFailedError, WrongEventLoopError, WrongThreadError
 from asyncbus.events import Receipt
 from asyncbus.inbox import Inbox, Submission
+from asyncbus.options import check_seconds
 
 
 class PendingReceipt(Struct, frozen=True, eq=False):
@@ -49,6 +50,8 @@ class PendingReceipt(Struct, frozen=True, eq=False):
             WrongThreadError: called on the loop's own thread before the outcome is known; await it there.
             AsyncBusError: what the write raised.
         """
+        if timeout is not None:
+            check_seconds("timeout", timeout)
         batch = self._submission.batch
         if not batch.settled:
             if threading.get_ident() == self._inbox.thread:

@@ -21,6 +21,7 @@ from asyncbus import (
     Pattern,
     Record,
     SQLiteStore,
+    Subscription,
 )
 
 Kind = Literal["memory", "sqlite"]
@@ -51,7 +52,7 @@ class StagedStore:
     Attributes:
         committed: every record that was ever stored, in order: what all readers are measured by.
         floor: the last sequence that was removed.
-        append_faults, read_faults, clear_faults: raised one a call (None: not this time), before the call reaches the store.
+        append_faults, read_faults, clear_faults: raised one a call (None: not this time) instead of calling the store.
         pause: awaited by every call before it reaches the store, and after what changes it.
         gate, appending: appends wait while the gate is cleared; `appending` is set while the writer stands there.
     """
@@ -187,10 +188,25 @@ class HandClock:
         self.microseconds += round(seconds * 1e6)
 
 
+class Reading:
+    """A task that iterates, and takes some turns over each event."""
+
+    def __init__(self, events: Subscription, turns: int = 0) -> None:
+        self.got: list[int] = []
+        self.ended = False
+        self.task = asyncio.create_task(self._read(events, turns))
+
+    async def _read(self, events: Subscription, turns: int) -> None:
+        async for event in events:
+            await ticks(turns)
+            self.got.append(event.sequence)
+        self.ended = True
+
+
 async def until(condition: Callable[[], object]) -> None:
     """Give the other tasks turns until the condition holds; pytest-timeout ends what never does."""
-    while not condition():
-        await asyncio.sleep(0)  # noqa: ASYNC110  # the states waited for are the library's, and have no event
+    while not condition():  # noqa: ASYNC110  # the states waited for are the library's, and have no event
+        await asyncio.sleep(0)
 
 
 async def ticks(count: int) -> None:

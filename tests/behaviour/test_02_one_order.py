@@ -35,7 +35,7 @@ async def test_history_is_followed_by_live_events_without_a_gap(log: Log) -> Non
     async with log.bus() as bus:
         await bus.publish_many([("a", number) for number in range(1000)])
         events = bus.subscribe("a", start="earliest")
-        assert events.phase == "catching_up"
+        assert events.statistics().phase == "catching_up"
         first = await take(events, 500)
         await bus.publish_many([("a", number) for number in range(1000, 1500)])
         rest = await take(events, 1000)
@@ -95,7 +95,7 @@ async def test_a_slow_reader_goes_back_to_catching_up_and_becomes_live_again(log
     async with log.bus(recent_capacity=1, inbox_capacity=20) as bus:
         events = bus.subscribe("a", capacity=5)
         assert events.phase == "live"
-        for round in range(3):
+        for turn in range(1, 4):
             await bus.publish_many([("a", number) for number in range(20)])
             assert (events.phase, events.statistics().queued) == ("catching_up", 5)
             assert events.backlog == 20
@@ -103,7 +103,7 @@ async def test_a_slow_reader_goes_back_to_catching_up_and_becomes_live_again(log
             await bus.publish("b")
             waiting = asyncio.ensure_future(anext(events))
             await until(lambda: events.phase == "live")
-            assert events.statistics().overflows == round + 1
+            assert events.statistics().overflows == turn
             await bus.publish("a", "live")
             assert (await waiting).data == "live"
 

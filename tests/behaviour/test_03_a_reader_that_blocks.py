@@ -1,5 +1,6 @@
-"""Promise 3 for `when_full="block"`: the writer waits for that reader, which is bounded by its capacity and one batch,
-and whoever would wait for himself is told so instead.
+"""Promise 3 for `when_full="block"`: the writer waits, and whoever would wait for himself is told so instead.
+
+That reader is bounded by its capacity and one batch.
 """
 
 import asyncio
@@ -130,7 +131,7 @@ async def test_who_waits_beside_a_reader_that_nobody_reads_waits_on(way: str, lo
         assert (await receipt if isinstance(receipt, PendingReceipt) else receipt).sequence == 3
 
 
-# ------------------------------------------------------------------------------------------------ waiting for oneself
+# -------------------------------------------------------------------------------------------------- waiting for oneself
 
 
 class Handling:

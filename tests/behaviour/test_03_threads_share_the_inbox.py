@@ -5,7 +5,7 @@ import queue
 import sys
 import threading
 from types import FrameType
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
@@ -126,7 +126,7 @@ class Interrupted:
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._work)
 
-    def __enter__(self) -> "Interrupted":
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 

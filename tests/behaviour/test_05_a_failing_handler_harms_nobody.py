@@ -152,7 +152,7 @@ async def test_an_event_cannot_be_changed(log: Log) -> None:
         assert event.metadata == {"who": "me"}
 
 
-# ------------------------------------------------------------------------------------------------------- cancellation
+# --------------------------------------------------------------------------------------------------------- cancellation
 
 
 async def wait_for_an_event(bus: EventBus) -> None:

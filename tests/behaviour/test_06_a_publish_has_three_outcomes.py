@@ -25,11 +25,11 @@ pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(20)]
 Publish = Callable[..., Coroutine[Any, Any, Any]]
 
 
-async def single(bus: EventBus, **options: Any) -> Receipt:
-    return await bus.publish("a", "mine", **options)
+async def single(bus: EventBus) -> Receipt:
+    return await bus.publish("a", "mine")
 
 
-async def group(bus: EventBus, **options: Any) -> list[Receipt]:
+async def group(bus: EventBus) -> list[Receipt]:
     return await bus.publish_many([("a", "mine"), ("a", "mine")])
 
 
@@ -215,7 +215,7 @@ async def test_an_accepted_event_is_stored_though_nobody_awaits_its_receipt(log:
 async def test_a_pending_receipt_can_be_awaited_again_and_by_many(log: Log) -> None:
     async with log.bus() as bus:
         pending = bus.publish_nowait("a")
-        assert await asyncio.gather(_await(pending), _await(pending), _await(pending)) == [Receipt(1)] * 3
+        assert await asyncio.gather(*(_await(pending) for _ in range(3))) == [Receipt(1)] * 3
         assert pending.done
         assert await pending == pending.result() == Receipt(1)
 

@@ -74,18 +74,18 @@ async def test_other_content_under_the_same_id_is_a_conflict(other: dict[str, An
 @pytest.mark.fault(7)
 async def test_two_publishers_that_race_with_one_id_get_the_same_sequence(log: Log) -> None:
     async with log.bus(inbox_capacity=3) as bus:
-        for round in range(20):
-            racing = [bus.publish("a", round, id=f"round-{round}") for _ in range(5)]
+        for turn in range(20):
+            racing = [bus.publish("a", turn, id=f"turn-{turn}") for _ in range(5)]
             receipts = await asyncio.gather(*racing)
-            assert {receipt.sequence for receipt in receipts} == {round + 1}
+            assert {receipt.sequence for receipt in receipts} == {turn + 1}
             assert [receipt.duplicate for receipt in receipts].count(False) == 1
 
 
 @pytest.mark.fault(7)
 async def test_a_race_with_different_content_has_one_winner(log: Log) -> None:
     async with log.bus(inbox_capacity=3) as bus:
-        for round in range(20):
-            racing = [bus.publish("a", number, id=f"round-{round}") for number in range(5)]
+        for turn in range(20):
+            racing = [bus.publish("a", number, id=f"turn-{turn}") for number in range(5)]
             results = await asyncio.gather(*racing, return_exceptions=True)
             assert sum(isinstance(result, EventIdConflictError) for result in results) == 4
         assert sequences(await bus.query()) == list(range(1, 21))

@@ -1,5 +1,6 @@
-"""Promise 7: when the store fails, every waiting publisher gets the cause, no sequence is burnt, nothing is delivered
-that was not stored, and the bus goes on where that is possible.
+"""Promise 7: when the store fails, every waiting publisher gets the cause, and no sequence is burnt.
+
+Nothing is delivered that was not stored, and the bus goes on where that is possible.
 """
 
 import asyncio
@@ -155,7 +156,7 @@ async def test_who_cannot_read_the_past_is_told(cause: Exception, log: Log, capl
     assert [record.levelno for record in ended] == [logging.ERROR]
 
 
-class DoesNotOpen(Exception):
+class DoesNotOpenError(Exception):
     """What a back end raises whose server is away."""
 
 
@@ -164,12 +165,12 @@ async def test_a_store_that_does_not_open_leaves_nothing_behind(log: Log) -> Non
     seen: list[int] = []
 
     async def fail() -> Any:
-        raise DoesNotOpen
+        raise DoesNotOpenError
 
     store.open = fail  # type: ignore[method-assign]
     bus = EventBus(store)
     bus.subscribe("a", lambda event: seen.append(event.sequence))
-    with pytest.raises(DoesNotOpen):
+    with pytest.raises(DoesNotOpenError):
         await bus.__aenter__()
     assert bus.health().status == "closed"
     with pytest.raises(BusClosedError):

@@ -1,36 +1,17 @@
-"""Closing, design section 2 point 9: the inbox refuses, what it holds is committed, live readers finish, all in time."""
+"""Closing (design, 2.9): the inbox refuses, what it holds is committed, live readers finish, all of it in time."""
 
 import asyncio
-import contextlib
-import gc
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Literal
 
 import pytest
-import pytest_asyncio
 
 import asyncbus
 from asyncbus import BusClosedError, Event, EventBus, Subscription
-from tests.behaviour.stage import Log, payloads, sequences, take, ticks, until
+from tests.behaviour.stage import Log, Reading, payloads, ticks, until
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(20)]
-
-
-class Reading:
-    """A task that iterates, and takes some turns over each event."""
-
-    def __init__(self, events: Subscription, turns: int = 0) -> None:
-        self.got: list[int] = []
-        self.ended = False
-        self.task = asyncio.create_task(self._read(events, turns))
-
-    async def _read(self, events: Subscription, turns: int) -> None:
-        async for event in events:
-            await ticks(turns)
-            self.got.append(event.sequence)
-        self.ended = True
 
 
 @pytest.mark.parametrize("waited_before", [True, False])
@@ -140,7 +121,7 @@ async def test_publishers_in_line_get_an_error(log: Log) -> None:
         assert payloads(await again.query()) == ["in flight", 1, 2]
 
 
-# ------------------------------------------------------------------------------------------------------ close_timeout
+# -------------------------------------------------------------------------------------------------------- close_timeout
 
 
 class Hanging:
@@ -231,7 +212,7 @@ async def test_a_reader_that_blocks_costs_nothing_that_was_accepted(read: str, l
         await reading
 
 
-# ------------------------------------------------------------------------------------- closing from within, and twice
+# --------------------------------------------------------------------------------------- closing from within, and twice
 
 
 async def test_a_handler_may_close_the_bus(log: Log) -> None:
@@ -330,158 +311,6 @@ async def test_who_waits_for_an_event_is_told_that_none_will_come(log: Log) -> N
         await waiting
 
 
-# --------------------------------------------------------------------------------------------- leaving by an exception
-
-
-class Trouble(Exception):
-    """What goes wrong in the body of `async with`."""
-
-
-@pytest.mark.parametrize("way", ["exception", "cancellation"])
-async def test_leaving_by_an_exception_commits_what_was_accepted_and_delivers_no_more(way: str, log: Log) -> None:
-    store = log.staged()
-    handled: list[int] = []
-    bus = EventBus(store)
-    readings: list[Reading] = []
-    entered = asyncio.Event()
-
-    async def body() -> None:
-        async with bus:
-            bus.subscribe("a", lambda event: handled.append(event.sequence))
-            readings.append(Reading(bus.subscribe("a")))
-            await ticks(3)
-            store.gate.clear()
-            for number in range(5):
-                bus.publish_nowait("a", number)
-            await store.appending.wait()
-            asyncio.get_running_loop().call_later(0.01, store.gate.set)
-            entered.set()
-            if way == "exception":
-                raise Trouble
-            await asyncio.Event().wait()
-
-    running = asyncio.create_task(body())
-    await entered.wait()
-    if way == "cancellation":
-        running.cancel()
-    with pytest.raises(Trouble if way == "exception" else asyncio.CancelledError):
-        await running
-    await readings[0].task
-    assert readings[0].ended
-    assert readings[0].got == handled == []
-    async with EventBus(store) as again:
-        assert payloads(await again.query()) == list(range(5))
-
-
-async def test_leaving_within_a_timeout_that_is_over_closes_as_well(log: Log) -> None:
-    bus = log.bus()
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(None) as limit, bus:
-            bus.publish_nowait("a")
-            limit.reschedule(asyncio.get_running_loop().time())
-            await asyncio.Event().wait()
-    assert bus.health().status == "closed"
-    async with log.bus() as again:
-        assert len(await again.query()) == 1
-
-
-# ------------------------------------------------------------------------------------- opened in one task, closed in another
-
-
-@pytest_asyncio.fixture
-async def open_bus(log: Log) -> AsyncIterator[EventBus]:
-    async with log.bus() as bus:
-        yield bus
-
-
-async def test_a_bus_may_live_in_a_fixture(open_bus: EventBus) -> None:
-    events = open_bus.subscribe("a")
-    await open_bus.publish("a")
-    assert sequences(await take(events, 1)) == [1]
-
-
-async def test_a_bus_may_be_opened_and_closed_by_different_tasks(log: Log) -> None:
-    bus = log.bus()
-    await asyncio.create_task(bus.__aenter__())
-    assert (await bus.publish("a")).sequence == 1
-    await asyncio.create_task(bus.close())
-    assert bus.health().status == "closed"
-
-
-async def test_a_bus_may_live_in_an_exit_stack(log: Log) -> None:
-    async with contextlib.AsyncExitStack() as stack:
-        bus = await stack.enter_async_context(log.bus())
-        await stack.enter_async_context(bus.subscribe("a"))
-        await bus.publish("a")
-
-
-@pytest.mark.parametrize("tick", [0, 1, 2, 5, 20, 100, 200, 400, 800, 1600])
-async def test_opening_may_be_cancelled_at_any_moment(tick: int, log: Log) -> None:
-    bus = log.bus()
-    opening = asyncio.create_task(bus.__aenter__())
-    await ticks(tick)
-    opening.cancel()
-    await asyncio.wait([opening])
-    await bus.close()
-    # No thread is left (the leak guard looks), and no lock either.
-    async with log.bus() as again:
-        assert (await again.publish("a")).sequence == 1
-
-
-# ------------------------------------------------------------------------------------------------------------ leftovers
-
-
-async def leave_by_break(bus: EventBus) -> None:
-    async with bus.subscribe("a", start="earliest") as events:
-        async for _ in events:
-            break
-
-
-async def leave_by_an_exception(bus: EventBus) -> None:
-    with contextlib.suppress(Trouble):
-        async with bus.subscribe("a", start="earliest") as events:
-            async for _ in events:
-                raise Trouble
-
-
-async def leave_by_closing(bus: EventBus) -> None:
-    events = bus.subscribe("a", start="earliest")
-    async for _ in events:
-        await events.close()
-
-
-async def wait_for_one(bus: EventBus) -> None:
-    await bus.wait_for("a", start="earliest")
-
-
-async def wait_in_vain(bus: EventBus) -> None:
-    with pytest.raises(TimeoutError):
-        await bus.wait_for("b", timeout=0)
-
-
-@pytest.mark.fault(71)
-@pytest.mark.parametrize("leave", [leave_by_break, leave_by_an_exception, leave_by_closing, wait_for_one, wait_in_vain])
-async def test_a_subscription_that_is_left_is_released_at_once(
-    leave: Callable[[EventBus], Awaitable[None]], log: Log
-) -> None:
-    async with log.bus() as bus:
-        await bus.publish_many([("a", None)] * 3)
-        await leave(bus)
-        assert bus.statistics().subscriptions == ()
-        assert (await bus.publish("a")).sequence == 4
-
-
-async def test_a_subscription_closed_while_somebody_waits_ends_for_him(log: Log) -> None:
-    async with log.bus() as bus:
-        reading = Reading(events := bus.subscribe("a"))
-        await ticks(3)
-        await events.close()
-        await events.close()
-        await reading.task
-        assert reading.ended
-        assert [event async for event in events] == []
-
-
 @pytest.mark.parametrize("how", ["live", "catching up"])
 async def test_a_follower_closes_in_the_same_order(
     how: Literal["live", "catching up"], file_log: Log, caplog: pytest.LogCaptureFixture
@@ -510,12 +339,3 @@ async def test_a_follower_closes_in_the_same_order(
         with pytest.raises(BusClosedError):
             await follower.query()
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
-
-
-async def test_a_bus_that_is_gone_leaves_no_cycle_of_subscriptions(log: Log) -> None:
-    async with log.bus() as bus:
-        for _ in range(10):
-            await bus.subscribe("a", lambda event: None).close()
-        await bus.publish("a")
-    gc.collect()
-    assert not [each for each in gc.get_objects() if type(each) is Subscription]

@@ -1,13 +1,14 @@
 """Reading: replay, query, recent and wait_for, as the table of public names promises them."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from asyncbus import BusClosedError, Event, EventBus, NewEvent
+from asyncbus import BusClosedError, Event, EventBus, InvalidOptionError, NewEvent
 from tests.behaviour.stage import HandClock, Log, payloads, sequences, ticks, until
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(20)]
@@ -163,6 +164,21 @@ async def test_query_combines_its_filters(options: Any, expected: Any, log: Log)
         assert sequences(await bus.query(**options)) == list(expected)
 
 
+@pytest.mark.fault(19)
+@pytest.mark.parametrize("bound", [2**63 - 1, 2**63, 10**5000], ids=["2**63 - 1", "2**63", "10**5000"])
+async def test_a_bound_no_log_will_reach_finds_nothing_or_is_refused(bound: int, log: Log) -> None:
+    async with log.bus() as bus:
+        await bus.publish_many([("a", None)] * 3)
+        with contextlib.suppress(InvalidOptionError):
+            assert await bus.query(start=bound) == []
+        with contextlib.suppress(InvalidOptionError):
+            assert sequences(await bus.query(stop=bound)) == [1, 2, 3]
+        with contextlib.suppress(InvalidOptionError):
+            assert len(await bus.query(limit=bound)) == 3
+        with contextlib.suppress(InvalidOptionError):
+            assert await written(bus.replay(stop=bound)) == [1, 2, 3]
+
+
 async def test_since_and_until_go_by_when_the_events_occurred(log: Log) -> None:
     async with log.bus() as bus:
         moments = [NOON + timedelta(seconds=second) for second in (3, 1, 2, 0)]
@@ -180,7 +196,7 @@ async def test_a_predicate_over_many_pages_finds_all(log: Log) -> None:
     async with log.bus() as bus:
         for part in range(3):
             await bus.publish_many([("a", 2000 * part + number) for number in range(2000)])
-        rare = {"where": lambda event: event.data % 1999 == 0, "limit": None}
+        rare: dict[str, Any] = {"where": lambda event: event.data % 1999 == 0, "limit": None}
         assert payloads(await bus.query(**rare)) == [0, 1999, 3998, 5997]
         assert payloads(await bus.query(**rare, newest_first=True)) == [5997, 3998, 1999, 0]
         assert len(await bus.query(limit=None)) == 6000
@@ -203,7 +219,7 @@ async def test_everything_else_than_publishing_needs_an_open_bus_too(log: Log) -
     assert [event async for event in replay] == []
 
 
-# ------------------------------------------------------------------------------------------------------------ wait_for
+# ------------------------------------------------------------------------------------------------------------- wait_for
 
 
 async def test_wait_for_registers_at_the_call(log: Log) -> None:

@@ -7,6 +7,7 @@ from typing import Protocol, runtime_checkable
 
 from msgspec import Struct
 
+from asyncbus.codec import decode
 from asyncbus.errors import EventIdConflictError, InvalidOptionError
 from asyncbus.events import Record
 from asyncbus.filters import EventFilter
@@ -131,7 +132,9 @@ class EventStore(Protocol):
 
 def same_content(first: Record, second: Record) -> bool:
     """Whether two events of one id are the same event; the time of a second attempt may differ."""
-    return _content(first) == _content(second)
+    if _content(first) == _content(second):
+        return True
+    return _names(first) == _names(second) and _value(first.data) == _value(second.data)
 
 
 def check_store(store: object) -> EventStore:
@@ -140,7 +143,7 @@ def check_store(store: object) -> EventStore:
     Raises:
         InvalidOptionError: it has not.
     """
-    if not isinstance(store, EventStore):
+    if isinstance(store, type) or not isinstance(store, EventStore):
         raise InvalidOptionError("store", "an EventStore; connect(…) makes one from a path", store)
     return store
 
@@ -186,3 +189,12 @@ def set_apart(records: Sequence[Record], stored: Mapping[str, Record]) -> tuple[
 
 def _content(record: Record) -> tuple[object, ...]:
     return record.type, record.data, record.key, record.metadata
+
+
+def _names(record: Record) -> tuple[object, ...]:
+    return record.type, record.key, None if record.metadata is None else decode(record.metadata)
+
+
+def _value(data: str | bytes) -> object:
+    # The order of a mapping's keys is no content.
+    return decode(data) if isinstance(data, str) else data

@@ -19,6 +19,16 @@ BUSY_TIMEOUT: Final = 5.0
 """Seconds SQLite waits for a lock that somebody else holds on the file."""
 
 
+MAX_LENGTH: Final = 160 * 2**20
+"""Bytes that a row, and a page as JSON, may have; beyond it SQLite says "too big" before memory runs out."""
+
+
+class _Bounded(sqlite3.Connection):
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_LENGTH)
+
+
 class Connection:
     """One connection and its thread; calls are served in order. Made by `Connection.open`."""
 
@@ -31,7 +41,9 @@ class Connection:
     async def open(cls, path: Path, mode: str, gil: GilYielder) -> Connection:
         """Connect; `mode` is "rw" or a `reading_mode`. The file must exist."""
         with gil, translated(path):
-            opening = aiosqlite.connect(uri(path, mode), uri=True, isolation_level=None, timeout=BUSY_TIMEOUT)
+            opening = aiosqlite.connect(
+                uri(path, mode), uri=True, isolation_level=None, timeout=BUSY_TIMEOUT, factory=_Bounded
+            )
             # A bus that nobody closed must not keep the process from ending; SQLite's file bears being left like that.
             opening._thread.daemon = True  # noqa: SLF001  # aiosqlite has no option for it
             connection = await opening
@@ -53,6 +65,17 @@ class Connection:
         if not rows:
             raise StoreCorruptError(f"{self._path} has lost a row that every log has; restore a backup")
         return rows[0]
+
+    async def data_version(self) -> int:
+        """A number that is another one when another connection has committed.
+
+        It is asked for often, where nothing happens: so without looking after the GIL.
+        """
+        try:
+            [(version,)] = await self._connection.execute_fetchall("PRAGMA data_version")
+        except sqlite3.Error as error:
+            raise meaning(self._path, error) from without_frames(error)
+        return int(version)
 
     def begin(self, sql: str, bound: Sequence[Any] = ()) -> Begun[list[sqlite3.Row]]:
         """Hand one statement to the thread now; await the result for its rows.

@@ -23,9 +23,6 @@ from asyncbus.errors import (
 _PRIMARY: Final = 0xFF
 """The lower byte of an extended result code is the primary one."""
 
-LAST_SEQUENCE: Final = 2**63 - 1
-"""The highest rowid SQLite has."""
-
 
 @contextmanager
 def translated(path: Path) -> Iterator[None]:
@@ -61,6 +58,11 @@ def without_frames(error: sqlite3.Error) -> sqlite3.Error:
     return error.with_traceback(None)
 
 
+def is_too_big(error: StoreError) -> bool:
+    """Whether what was asked for is too large to be read at once, so that less of it may not be."""
+    return getattr(error.__cause__, "sqlite_errorcode", 0) == sqlite3.SQLITE_TOOBIG
+
+
 def meaning(path: Path, error: sqlite3.Error) -> StoreError:  # noqa: PLR0911  # a table, a line each
     """The error of the store that says what happened and what to do."""
     code = getattr(error, "sqlite_errorcode", 0)
@@ -71,6 +73,8 @@ def meaning(path: Path, error: sqlite3.Error) -> StoreError:  # noqa: PLR0911  #
             return StoreFullError(f"{path}: the system refused to write; is a quota or a file size limit reached?")
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
             return StoreLockedError(str(path), None)
+        case sqlite3.SQLITE_TOOBIG:
+            return StoreFailedError(f"{path}: more than can be read at once: {error}")
         case sqlite3.SQLITE_READONLY:
             return StoreReadOnlyError(f"{path} cannot be written: {error}")
         case sqlite3.SQLITE_CORRUPT:

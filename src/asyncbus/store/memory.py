@@ -88,7 +88,8 @@ class MemoryStore:
                 del self._by_id[record.id]
 
     async def read(self, after: int, pattern: Pattern, limit: int) -> Page:
-        """Look at the next records, not more than a few thousand."""
+        """Look at the next records, not more than a few thousand, giving others a turn before."""
+        await checkpoint()
         begin = max(after, self._floor) - self._offset
         if pattern.matches_all:
             found = self._records[begin : begin + limit]

@@ -45,6 +45,7 @@ def prepare(path: Path, *, read_only: bool) -> None:
     """
     check_place(path, read_only=read_only)
     if not path.exists():
+        _check_nothing_is_left(path)
         _create(path)
     found = _version(path)
     latest = migrations()[-1][0]
@@ -70,6 +71,13 @@ def check_place(path: Path, *, read_only: bool) -> None:
             raise StoreNotFoundError(f"{path} does not exist, and read_only=True does not create it")
     elif not os.access(path.parent, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
         raise StoreReadOnlyError(f"{path} cannot be written here; open it with read_only=True, or mend its permissions")
+
+
+def _check_nothing_is_left(path: Path) -> None:
+    """SQLite would take the write-ahead log of a database that is gone for the new one's."""
+    wal = path.with_name(f"{path.name}-wal")
+    if wal.exists():
+        raise StoreCorruptError(f"{path} is gone, but {wal} is there; put the file back, or remove what is left of it")
 
 
 def _create(path: Path) -> None:

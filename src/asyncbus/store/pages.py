@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from asyncbus.codec import first_damaged
-from asyncbus.errors import StoreCorruptError
+from asyncbus.errors import StoreCorruptError, StoreFailedError
 from asyncbus.events import Record
 from asyncbus.filters import EventFilter
 from asyncbus.patterns import Pattern
@@ -16,10 +16,16 @@ from asyncbus.store import statements
 from asyncbus.store.base import Page
 from asyncbus.store.begun import Begun
 from asyncbus.store.connection import Connection
+from asyncbus.store.failures import is_too_big
 
 MAX_AHEAD: Final = 4
 """Pages read ahead at a time, for all readers together."""
 
+_PAGE_LENGTH: Final = 8 * 2**20
+"""Characters of JSON that a page is to have at most, as far as one can know beforehand."""
+
+_FIRST_CAP: Final = 64
+_MAX_CAP: Final = 16_384
 _QUERY_PAGE: Final = 4096
 _SCAN: Final = 65_536
 _records = msgspec.json.Decoder(list[Record]).decode
@@ -49,6 +55,8 @@ class PageReader:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        # Events that a page may have, from how large those of the last pages were.
+        self._cap = _FIRST_CAP
         # What comes after each page that was handed out last; those nobody takes are dropped, the oldest first.
         self._ahead: dict[tuple[int, Pattern], tuple[_Question, Begun[list[Any]]]] = {}
 
@@ -57,14 +65,14 @@ class PageReader:
         question, begun = self._ahead.pop((after, pattern), (None, None))
         if question is None or question.limit > limit:
             begun = None
-            question, nothing = await self._question(after, pattern, limit)
+            question, nothing = await self._question(after, pattern, min(limit, self._cap))
             if nothing is not None:
                 return nothing
         page = await self._page(question, begun)
         if pattern.matches_all:
             page = _dense(page, after)
         if len(page.records) >= question.limit:
-            self._begin(msgspec.structs.replace(question, beyond=page.up_to, limit=limit))
+            self._begin(msgspec.structs.replace(question, beyond=page.up_to, limit=min(limit, self._cap)))
         return page
 
     async def query(self, wanted: EventFilter) -> Sequence[Record]:
@@ -77,7 +85,8 @@ class PageReader:
         found: list[Record] = []
         beyond: int | None = None
         while True:
-            limit = _QUERY_PAGE if wanted.limit is None else min(_QUERY_PAGE, wanted.limit - len(found))
+            most = min(_QUERY_PAGE, self._cap)
+            limit = most if wanted.limit is None else min(most, wanted.limit - len(found))
             page = await self._page(_Question(wanted, types, beyond, head, limit))
             found += page.records
             if len(found) == wanted.limit or not page.records:
@@ -126,16 +135,31 @@ class PageReader:
             self._connection.begin(*question.statement()),
         )
 
+    def _learn(self, length: int, events: int, limit: int) -> None:
+        """Ask for fewer events where they are large, and for more where a full page was small."""
+        if length > _PAGE_LENGTH:
+            self._cap = max(events * _PAGE_LENGTH // length, 1)
+        elif events >= limit and length * 2 <= _PAGE_LENGTH:
+            self._cap = max(self._cap, min(limit * 2, _MAX_CAP))
+
     async def _page(self, question: _Question, begun: Begun[list[Any]] | None = None) -> Page:
         sql, bound = question.statement()
         try:
             [(text, head, floor)] = await (begun or self._connection.rows(sql, bound))
             records = _records(text)
+        except StoreFailedError as error:
+            if question.limit == 1 or not is_too_big(error):
+                raise
+            self._cap = question.limit // 2
+            return await self._page(msgspec.structs.replace(question, limit=self._cap))
         except (StoreCorruptError, msgspec.DecodeError) as error:
             if question.limit > 1:  # the events before the damaged one are good, and owed
                 return await self._page(msgspec.structs.replace(question, limit=question.limit // 2))
             text, _, _ = await self._connection.row(statements.sequences(sql), bound)
             raise StoreCorruptError("it cannot be read", *_numbers(text)) from error
+        self._learn(len(text), len(records), question.limit)
+        if question.types is not None:
+            _check_order(records, question)
         records, whole = _intact(records)
         if whole and len(records) < question.limit:
             return Page(records, max(question.beyond or 0, min(head, question.up_to or head)), floor)
@@ -150,6 +174,15 @@ def _intact(records: list[Record]) -> tuple[list[Record], bool]:
     if damaged is records[0]:
         raise StoreCorruptError("its checksum is wrong", damaged.sequence)
     return records[: records.index(damaged)], False
+
+
+def _check_order(records: list[Record], question: _Question) -> None:
+    """What the index on types gave must be in order; a checksum cannot tell that an event came twice."""
+    last = question.beyond
+    for record in records:
+        if last is not None and (record.sequence > last) == question.wanted.newest_first:
+            raise StoreCorruptError("the index on types leads to it out of order", record.sequence)
+        last = record.sequence
 
 
 def _with_bytes(records: list[Record]) -> list[Record]:
