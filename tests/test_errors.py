@@ -26,7 +26,7 @@ EXAMPLES: dict[type[AsyncBusError], tuple[tuple[Any, ...], dict[str, Any], str]]
     errors.BusClosedError: (("the bus is closed",), {}, "the bus is closed"),
     errors.WrongEventLoopError: (("elsewhere",), {}, "elsewhere"),
     errors.WrongThreadError: (("here",), {}, "here"),
-    errors.InboxFullError: ((8,), {"capacity": 8}, "holds its 8 events"),
+    errors.InboxFullError: ((8,), {"capacity": 8}, "is full (8 events"),
     errors.BatchTooLargeError: (
         (9, 90, 8, 80),
         {"events": 9, "size": 90, "capacity": 8, "max_bytes": 80},

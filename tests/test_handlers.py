@@ -146,7 +146,7 @@ async def test_a_handler_that_fails_is_logged_with_the_event_and_the_next_one_go
     assert (subscription.errors, subscription.delivered) == (1, 3)
     (record,) = caplog.records
     assert (record.levelno, record.name) == (logging.ERROR, "asyncbus")
-    assert "failed at event 2 (b.c)" in record.getMessage()
+    assert "error at event 2 (b.c)" in record.getMessage()
     assert record.exc_info is not None
     assert isinstance(record.exc_info[1], ZeroDivisionError)
 
@@ -176,7 +176,7 @@ async def test_what_where_raises_is_counted_and_the_next_event_goes_on(caplog: p
         await until(lambda: seen)
 
     assert (seen, subscription.errors, subscription.delivered) == ([2], 1, 1)
-    assert "failed at event 1 (a)" in caplog.text
+    assert "error at event 1 (a)" in caplog.text
 
 
 async def test_what_the_data_raise_when_they_are_read_is_the_handlers_failure() -> None:
@@ -252,7 +252,7 @@ async def test_a_handler_whose_own_task_was_cancelled_has_failed_and_goes_on(cap
         await until(lambda: len(seen) == 2)
         assert subscription.errors == 1
 
-    assert "failed at event 1 (a)" in caplog.text
+    assert "error at event 1 (a)" in caplog.text
 
 
 # --- ending ----------------------------------------------------------------------------------------------------------

@@ -87,7 +87,7 @@ async def test_failures_nobody_waits_for_are_counted_and_logged_once_a_batch(cap
 
     assert (desk.writer.failed, desk.writer.failed_unawaited) == (4, 3)
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
-    assert "4 events were not stored (nobody waits for 3 of them): no space" in caplog.text
+    assert "events not stored: 4 (nobody waits for 3 of them): no space" in caplog.text
 
 
 async def test_who_took_his_event_back_does_not_count_as_waiting_for_another(caplog: pytest.LogCaptureFixture) -> None:

@@ -26,12 +26,12 @@ from asyncbus.errors import (
 from asyncbus.events import Event
 from asyncbus.fanout import Fanout
 from asyncbus.handlers import Handler, handler_name, run
-from asyncbus.history import History
+from asyncbus.history import History, ask
 from asyncbus.inbox import Inbox
 from asyncbus.options import Start, WhenFull, check_count, check_handler, check_seconds, check_start, check_when_full
 from asyncbus.patterns import Pattern
 from asyncbus.publishing import Publishing
-from asyncbus.reading import Reading
+from asyncbus.reading import CLOSED, NOT_OPEN, Reading
 from asyncbus.statistics import BusStatistics, Health
 from asyncbus.store.base import Bounds, EventStore, check_store
 from asyncbus.store.memory import MemoryStore
@@ -43,8 +43,6 @@ log = logging.getLogger("asyncbus")
 
 H = TypeVar("H", bound=Handler)
 
-_NOT_OPEN = "the bus is not open; use it inside `async with bus:`"
-_CLOSED = "the bus is closed"
 
 MAX_PAYLOAD: Final = 32 * 2**20
 """What stores must be able to keep, and to read back, as one event."""
@@ -114,7 +112,7 @@ class EventBus(Publishing, Reading):
         self._subscriptions: dict[Subscription, Handler | None] = {}
         self._handling: dict[asyncio.Task[None], Subscription] = {}
         self._thread = None
-        self._unpublishable = BusClosedError(_NOT_OPEN)
+        self._unpublishable = BusClosedError(NOT_OPEN)
         self._is_opening = False
         self._is_open = False
         self._waiting_for: set[asyncio.Task[Event]] = set()
@@ -143,6 +141,9 @@ class EventBus(Publishing, Reading):
         except BaseException:
             self._is_opening = False
             raise
+        if self._closing is not None:
+            await self._store.close()
+            raise BusClosedError(CLOSED)
         self._history.begin(bounds)
         self._is_open = True
         if self._store.features.read_only:
@@ -225,7 +226,7 @@ class EventBus(Publishing, Reading):
                 subscription.excuse()
         if self._closing is None:
             self._thread = None
-            self._unpublishable = BusClosedError(_CLOSED)
+            self._unpublishable = BusClosedError(CLOSED)
             if not deliver:
                 self._end_subscriptions()
             self._closing = asyncio.create_task(self._close_in_order(), name="asyncbus close")
@@ -233,17 +234,21 @@ class EventBus(Publishing, Reading):
 
     async def _close_in_order(self) -> None:
         readers = self._closing_readers = tuple(self._subscriptions)
-        # Who has nobody to read it would keep the writer waiting, and then the close.
+        # A blocking subscription that nobody reads would hold up the writer, and with it the close.
         self._end_unread_blockers()
         with move_on_after(self._close_timeout) as limit:
-            self._inbox.close(_CLOSED)
+            self._inbox.close(CLOSED)
             await self._stop_feeding()
             for reader in readers:
                 reader.finish()
             await asyncio.gather(*(reader.finished() for reader in readers if reader.is_read_beside(self._closers)))
         if limit.cancelled_caught:
             unfinished = [f"{reader.name} ({reader.unfinished} events)" for reader in readers if reader.unfinished]
-            log.warning("closed after %s s without %s", self._close_timeout, ", ".join(unfinished) or "the store")
+            log.warning(
+                "close_timeout of %s s is over; not finished: %s",
+                self._close_timeout,
+                ", ".join(unfinished) or "the store",
+            )
         self._end_subscriptions()
         await self._cancel()
         self._closing_readers = ()
@@ -273,7 +278,7 @@ class EventBus(Publishing, Reading):
         if tasks:
             _, stubborn = await asyncio.wait(tasks, timeout=_GRACE)
             for task in stubborn:
-                log.error("%s goes on in spite of its cancellation", task.get_name())
+                log.error("%s ignored its cancellation and is still running", task.get_name())
 
     # ------------------------------------------------------------------------------------------------- subscribing
 
@@ -311,11 +316,14 @@ class EventBus(Publishing, Reading):
 
         Raises:
             InvalidPatternError, InvalidHandlerError, InvalidOptionError: a wrong argument.
-            StartBeyondHeadError, EventsLostError: `start` is not in this log.
-            BusClosedError, WrongEventLoopError: the bus is closed, or another thread's.
+            InvalidOptionError: also for "block" on a read-only bus, which cannot hold the writer back.
+            StartBeyondHeadError, EventsLostError: `start` is not in this log. Where finding out needs the store (a
+                datetime), or the bus is not open yet, the first event asked for raises it; the subscription of a
+                handler then ends, and its `error` says why.
+            BusClosedError, WrongEventLoopError: the bus is closed or has failed, or it is another thread's.
         """
         if self._closing is not None:
-            raise BusClosedError(_CLOSED)
+            raise BusClosedError(CLOSED)
         if self._failure is not None:
             raise BusClosedError("the bus has failed; close it and open a new one") from self._failure
         if handler is not None:
@@ -377,15 +385,15 @@ class EventBus(Publishing, Reading):
             start: where to begin to look, as for `subscribe`.
 
         Returns:
-            An awaitable that gives the event. It raises TimeoutError, or BusClosedError when the bus closes before.
+            An awaitable that gives the event. It raises TimeoutError, BusClosedError when the bus closes first, what
+            `where` raised, or what reading the past raised. Cancelling it ends the search.
 
         Raises:
             What `subscribe` raises, at the call.
         """
         if timeout is not None:
             check_seconds("timeout", timeout)
-        if not self._is_open:
-            raise BusClosedError(_NOT_OPEN)
+        self._readable()
         subscription = self.subscribe(pattern, where=where, start=start)
         waiting = asyncio.create_task(_first(subscription, timeout), name=f"asyncbus wait for {subscription.name}")
         self._waiting_for.add(waiting)
@@ -474,17 +482,19 @@ class EventBus(Publishing, Reading):
         """Remove all events, after all that was accepted before the call is stored.
 
         Sequences go on where they were. Subscriptions that had read everything go on at the next event; a reader that
-        was owed some of what is removed gets `EventsLostError`.
+        was owed some of what is removed gets `EventsLostError`. Cancelled before the writer has begun, nothing is
+        removed.
 
         Raises:
             BusClosedError, WrongEventLoopError, StoreReadOnlyError, StoreError
+            WouldDeadlockError: called by a handler whose own full queue the writer waits for.
         """
         if self._thread != threading.get_ident():
             self._refuse()
         await self._inbox.command(self._clear)
 
     async def _clear(self) -> None:
-        await self._store.clear()
+        await ask(self._store.clear())
         self._history.clear(self._history.head)
 
     def statistics(self) -> BusStatistics:

@@ -145,7 +145,7 @@ class InboxFullError(AsyncBusError):
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
         super().__init__(
-            f"the inbox holds its {capacity} events or its bytes and others wait in line;"
+            f"the inbox is full ({capacity} events, or its limit of bytes), or others already wait in line;"
             " await publish(…), which waits for room, or raise inbox_capacity"
         )
 
@@ -165,7 +165,10 @@ class BatchTooLargeError(AsyncBusError, ValueError):
 
 
 class WouldDeadlockError(AsyncBusError):
-    """A handler would have waited for a commit that waits for this handler (`when_full="block"`); not stored."""
+    """Waiting here would wait for oneself: the writer waits for this handler (`when_full="block"`).
+
+    A publish that raises it stored nothing. A receipt that raises it is still pending: await it later.
+    """
 
 
 class EventIdConflictError(AsyncBusError):
@@ -221,7 +224,7 @@ class SubscriptionOverflowError(SubscriptionError):
     def __init__(self, capacity: int, position: int) -> None:
         self.capacity = capacity
         self.position = position
-        super().__init__(f"the queue of {capacity} events is full; all up to sequence {position} were delivered")
+        super().__init__(f"the queue of {capacity} events is full; what it holds, up to {position}, is delivered first")
 
 
 class SubscriptionBusyError(SubscriptionError):
@@ -265,7 +268,7 @@ class StoreLockedError(StoreError):
         self.pid = pid
         super().__init__(
             f"{path} is being written by {f'process {pid}' if pid else 'another process'};"
-            " one process writes, any number read: open it with read_only=True, or end the other"
+            " one process writes, any number read: open it with read_only=True, or stop the other process"
         )
 
 

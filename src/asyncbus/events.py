@@ -17,7 +17,7 @@ MAX_TYPE_LENGTH: Final = 255
 LAST_SEQUENCE: Final = 2**63 - 1
 """The highest sequence there can be."""
 
-_TYPE = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*", re.ASCII)
+TYPE: Final = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*", re.ASCII)
 _TOKEN = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -179,7 +179,7 @@ def check_type(type: object) -> str:
         raise InvalidTypeError(type, f"expected a string, found {type.__class__.__name__}")
     if len(type) > MAX_TYPE_LENGTH:
         raise InvalidTypeError(type, f"{len(type)} characters, at most {MAX_TYPE_LENGTH} allowed")
-    if _TYPE.fullmatch(type) is None:
+    if TYPE.fullmatch(type) is None:
         raise InvalidTypeError(type, offending_token(type))
     return str.__str__(type)
 

@@ -101,9 +101,10 @@ class Fanout:
 
     def unblock(self, receiver: Receiver) -> None:
         """Undo `block`, if it was."""
-        unblocked = self._unblocked
-        if self._blockers.pop(receiver, self) is None and unblocked is not None and not unblocked.done():
-            unblocked.set_result(None)
+        if receiver in self._blockers:
+            del self._blockers[receiver]
+            if self._unblocked is not None and not self._unblocked.done():
+                self._unblocked.set_result(None)
 
     async def change_of_blockers(self) -> None:
         """Wait until one of the blockers has left."""

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from msgspec import Struct
 
-from asyncbus.events import LAST_SEQUENCE, Record, check_name, to_microseconds
+from asyncbus.events import Record, check_name, to_microseconds
 from asyncbus.options import bound, check_count
 from asyncbus.patterns import Pattern
 
@@ -22,7 +22,7 @@ class EventFilter(Struct, frozen=True, kw_only=True):
         start_recorded, stop_recorded: range of `recorded_at`.
         since, until: range of `time`, when the events occurred.
         key: exactly this key.
-        limit: at most so many events.
+        limit: at most this many events.
         newest_first: descending sequences, so that `limit` keeps the last ones.
     """
 
@@ -59,8 +59,8 @@ class EventFilter(Struct, frozen=True, kw_only=True):
         stop_sequence, stop_recorded = bound("stop", stop)
         return cls(
             pattern=Pattern.parse(pattern),
-            start_sequence=None if start_sequence is None else min(start_sequence, LAST_SEQUENCE),
-            stop_sequence=None if stop_sequence is None else min(stop_sequence, LAST_SEQUENCE),
+            start_sequence=start_sequence,
+            stop_sequence=stop_sequence,
             start_recorded=start_recorded,
             stop_recorded=stop_recorded,
             since=None if since is None else to_microseconds("since", since),

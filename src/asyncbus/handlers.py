@@ -92,4 +92,6 @@ def _report(subscription: Subscription, error: BaseException) -> None:
     subscription.errors += 1
     record = subscription.current
     if record is not None:
-        log.error("handler %s failed at event %d (%s)", subscription.name, record.sequence, record.type, exc_info=error)
+        log.error(
+            "subscription %s: error at event %d (%s)", subscription.name, record.sequence, record.type, exc_info=error
+        )

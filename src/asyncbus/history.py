@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Awaitable, Sequence
+from typing import Final, TypeVar
 
 from asyncbus.errors import AsyncBusError, EventsLostError, StartBeyondHeadError, StoreFailedError
 from asyncbus.events import Record
@@ -14,6 +14,8 @@ from asyncbus.filters import EventFilter
 from asyncbus.options import Start
 from asyncbus.patterns import Pattern
 from asyncbus.store.base import Bounds, EventStore, Page
+
+T = TypeVar("T")
 
 _JOIN: Final = 512
 
@@ -90,7 +92,7 @@ class History:
     async def before_moment(self, microseconds: int) -> int:
         """The sequence before the first one recorded at or after a moment; the head where there is none yet."""
         head = self.head
-        found = await self._store.query(EventFilter(start_recorded=microseconds, limit=1))
+        found = await ask(self._store.query(EventFilter(start_recorded=microseconds, limit=1)))
         return min(found[0].sequence - 1, head) if found else head
 
     # -------------------------------------------------------------------------------------------------------- pages
@@ -130,12 +132,7 @@ class History:
 
     async def _read(self, after: int, pattern: Pattern, limit: int) -> Page:
         head = self.head
-        try:
-            page = await self._store.read(after, pattern, limit)
-        except AsyncBusError:
-            raise
-        except Exception as error:  # a store is somebody else's code
-            raise StoreFailedError(f"the store raised {error!r}") from error
+        page = await ask(self._store.read(after, pattern, limit))
         if page.up_to <= head:
             return page
         # The store may be ahead: what is committed but not passed on yet is not to be seen, by anybody.
@@ -152,6 +149,20 @@ class History:
         """The matching ones of the events in memory, at most `recent_capacity` of the newest."""
         newest = [record for batch in self._batches for record in batch][-self._capacity :]
         return [record for record in newest if pattern.matches(record.type)]
+
+
+async def ask(answer: Awaitable[T]) -> T:
+    """What a store answers; what it raises that is no error of ours becomes one, for it is somebody else's code.
+
+    Raises:
+        StoreFailedError: the cause is what the store raised.
+    """
+    try:
+        return await answer
+    except AsyncBusError:
+        raise
+    except Exception as error:
+        raise StoreFailedError(f"the store raised {error!r}") from error
 
 
 def _payloads(records: Sequence[Record]) -> int:

@@ -87,6 +87,7 @@ class Batch:
         """Take out what was withdrawn."""
         self.submissions = [submission for submission in self.submissions if submission.batch is self]
         self.groups = [group for group in self.groups if group[0].batch is self]
+        self.waiters = [waiter for waiter in self.waiters if not waiter.future.done()]
         self.withdrawn = 0
 
 
@@ -215,7 +216,7 @@ class Inbox:
         return BatchTooLargeError(events, _size(submissions), self.capacity, self.max_bytes)
 
     async def wait_in_line(self, submissions: Sequence[Submission]) -> None:
-        """Wait until there was room and the events are accepted; first come, first served.
+        """Wait until there is room and the events are accepted; first come, first served.
 
         Cancelled, it takes them back, unless the writer has taken them.
 
@@ -235,7 +236,7 @@ class Inbox:
             raise
 
     def settling(self, batch: Batch, events: Sequence[Submission]) -> asyncio.Future[None]:
-        """A future that is done when `batch` is settled, waited for for the sake of some of its events.
+        """A future that is done when `batch` is settled; `events` are those the caller waits for.
 
         It raises WouldDeadlockError where the caller's own full queue keeps the writer from taking the batch.
         """
@@ -327,7 +328,7 @@ class Inbox:
         size = _size((submission,))
         with self._lock:
             if self._closed is not None:
-                raise self._closed
+                raise copy(self._closed)
             if not self._line and self._fits(1, size):
                 self._accept((submission,))
                 self._open.thread_size += size
@@ -353,8 +354,15 @@ class Inbox:
         with self._lock:
             if batch.settled:
                 return
-            batch.waiters.append(Waiter(future, (submission,)))
-        future.result(timeout)
+            waiter = Waiter(future, (submission,))
+            batch.waiters.append(waiter)
+        try:
+            future.result(timeout)
+        except TimeoutError:
+            with self._lock:
+                if waiter in batch.waiters:
+                    batch.waiters.remove(waiter)
+            raise
 
     def _knock(self) -> None:
         # Once for each time the writer sleeps, however many events come: waking the loop costs more than an event.
@@ -400,7 +408,7 @@ class Inbox:
         batch.groups = []
 
     def fail_barred(self) -> None:
-        """Let those go on with `WouldDeadlockError` who wait for the writer while it waits for them."""
+        """Raise `WouldDeadlockError` where a task waits for the writer while the writer waits for it."""
         tasks = self._barred()
         waiting = [waiter for batch in (*self._full, self._open) for waiter in batch.waiters]
         for waiter in waiting:

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Final, Literal, TypeAlias, get_args
 
 from asyncbus.errors import InvalidHandlerError, InvalidOptionError
-from asyncbus.events import to_microseconds
+from asyncbus.events import LAST_SEQUENCE, to_microseconds
 
 _LEAST: Final = sys.float_info.min
 _LONGEST: Final = 1e9
@@ -102,6 +102,6 @@ def bound(option: str, value: object) -> tuple[int | None, int | None]:
         return None, None
     if isinstance(value, datetime):
         return None, to_microseconds(option, value)
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
+    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= LAST_SEQUENCE:
         return value, None
     raise InvalidOptionError(option, "a sequence (1 or more) or an aware datetime", value)

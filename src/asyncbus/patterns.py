@@ -9,12 +9,11 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 from msgspec import Struct
 
 from asyncbus.errors import InvalidPatternError
-from asyncbus.events import MAX_TYPE_LENGTH, offending_token
+from asyncbus.events import MAX_TYPE_LENGTH, TYPE, offending_token
 
 TYPE_CACHE_LIMIT: Final = 16_384
 """Event types whose receivers are remembered; one more and the index forgets them all and learns anew."""
 
-_EXACT = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*", re.ASCII)
 _PREFIX = re.compile(r"(?:[A-Za-z0-9_-]+\.)*[A-Za-z0-9_-]*", re.ASCII)
 
 
@@ -82,7 +81,7 @@ def _checked(term: object) -> str:
         raise InvalidPatternError(term, "it is empty; '*' takes all events")
     if "*" in term[:-1]:
         raise InvalidPatternError(term, f"'*' stands at character {term.index('*') + 1}, but only the end may have one")
-    grammar, text = (_PREFIX, term[:-1]) if term.endswith("*") else (_EXACT, term)
+    grammar, text = (_PREFIX, term[:-1]) if term.endswith("*") else (TYPE, term)
     if grammar.fullmatch(text) is None:
         raise InvalidPatternError(term, offending_token(text))
     return str.__str__(term)
@@ -143,7 +142,7 @@ class PatternIndex(Generic[R]):
         self._forget(pattern)
 
     def receivers(self, type: str) -> tuple[R, ...]:
-        """Those who want events of `type`, highest rank first."""
+        """Those who want events of `type`, lowest rank first."""
         found = self._found.get(type)
         return found if found is not None else self._learn(type)
 

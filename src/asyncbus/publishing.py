@@ -263,10 +263,12 @@ class Publishing:
         raise InvalidOptionError("events", "NewEvents, or pairs of type and data", event)
 
     async def flush(self) -> None:
-        """Wait until all that was accepted before the call is stored.
+        """Wait until the outcome of all that was accepted before the call is known.
 
         Raises:
-            Whatever kept some of it from being stored.
+            BusClosedError, WrongEventLoopError, StoreReadOnlyError: at once.
+            WouldDeadlockError: called by a handler whose own full queue the writer waits for.
+            And what the commit of a batch it waited for raised. An id conflict only its own publisher gets.
         """
         if self._thread != threading.get_ident():
             self._refuse()

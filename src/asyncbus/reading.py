@@ -13,11 +13,14 @@ from asyncbus.codec import decode
 from asyncbus.errors import BusClosedError
 from asyncbus.events import Event, Record, to_microseconds
 from asyncbus.filters import EventFilter
-from asyncbus.history import History
+from asyncbus.history import History, ask
 from asyncbus.options import Start, bound, check_handler, check_seconds, check_start
 from asyncbus.patterns import Pattern
 from asyncbus.store.base import EventStore
 from asyncbus.subscription import FIRST_PAGE
+
+NOT_OPEN: Final = "the bus is not open; use it inside `async with bus:`"
+CLOSED: Final = "the bus is closed"
 
 _QUERY_PAGE: Final = 1000
 
@@ -31,6 +34,8 @@ class Reading:
     _store: EventStore
     _clock: Clock
     _history: History
+    # Whether it was ever opened, and whether it is.
+    _is_opening: bool
     _is_open: bool
 
     def replay(
@@ -55,7 +60,7 @@ class Reading:
 
         Raises:
             InvalidPatternError, InvalidOptionError, StartBeyondHeadError, EventsLostError, BusClosedError: at the call.
-            EventsLostError, StoreCorruptError, StoreFailedError: while iterating.
+            EventsLostError, StoreCorruptError, StoreFailedError, BusClosedError: while iterating.
         """
         history = self._readable()
         wanted = Pattern.parse(pattern)
@@ -67,13 +72,13 @@ class Reading:
         records = self._records(history, wanted, start, history.before(start), last)
         return self._paced(records, stop_at, speed)
 
-    @staticmethod
     async def _records(
-        history: History, pattern: Pattern, start: Start, before: int | None, last: int
+        self, history: History, pattern: Pattern, start: Start, before: int | None, last: int
     ) -> AsyncIterator[Sequence[Record]]:
         after = before if before is not None else await history.before_moment(to_microseconds("start", start))
         size = FIRST_PAGE
         while after < last:
+            self._readable()
             page = await history.page(after, pattern, size)
             after = page.up_to
             size = min(size * 2, _REPLAY_PAGE)
@@ -114,7 +119,7 @@ class Reading:
             until: occurred before it.
             key: exactly this key.
             where: a predicate, asked in Python after all other conditions.
-            limit: at most so many events; None: all there are, in memory.
+            limit: at most this many events; None: all there are, in memory.
             newest_first: descending sequences, so that `limit` keeps the last ones.
 
         Raises:
@@ -127,14 +132,14 @@ class Reading:
             pattern, start=start, stop=stop, since=since, until=until, key=key, limit=limit, newest_first=newest_first
         )
         if where is None:
-            return [Event(record, decode) for record in await self._store.query(wanted)]
+            return [Event(record, decode) for record in await ask(self._store.query(wanted))]
         return await self._query_where(wanted, where)
 
     async def _query_where(self, wanted: EventFilter, where: Callable[[Event], object]) -> list[Event]:
         found: list[Event] = []
         chunk = replace(wanted, limit=_QUERY_PAGE)
         while True:
-            records = await self._store.query(chunk)
+            records = await ask(self._store.query(chunk))
             found += (event for record in records if where(event := Event(record, decode)))
             if wanted.limit is not None and len(found) >= wanted.limit:
                 return found[: wanted.limit]
@@ -153,12 +158,15 @@ class Reading:
     async def latest_sequence(self) -> int:
         """The last sequence given; 0: nothing was ever stored."""
         self._readable()
-        return await self._store.latest_sequence()
+        return await ask(self._store.latest_sequence())
 
     def _readable(self) -> History:
         if not self._is_open:
-            raise BusClosedError("the bus is not open; use it inside `async with bus:`")
+            raise self._not_open()
         return self._history
+
+    def _not_open(self) -> BusClosedError:
+        return BusClosedError(CLOSED if self._is_opening else NOT_OPEN)
 
 
 class _Pace:

@@ -43,13 +43,13 @@ class BusStatistics(Struct, frozen=True, kw_only=True):
     """One bus at one moment.
 
     Attributes:
-        published: events the inbox accepted.
+        published: events the inbox accepted, withdrawn ones included.
         stored: events committed by this bus.
         duplicates: publishes answered with the receipt of an earlier event of the same id.
         failed: accepted events that were not stored, or whose outcome is unknown.
         failed_unawaited: those of them nobody was waiting for.
         withdrawn: accepted events whose publisher was cancelled or timed out before the writer took them.
-        batches: commits.
+        batches: attempts to commit, failed ones included.
         inbox_depth: events that wait to be written.
         inbox_bytes: their payloads, in bytes.
         inbox_high_water: the most events that ever waited.

@@ -138,16 +138,24 @@ class Subscription:
             EventsLostError: what it was owed was removed.
             SubscriptionOverflowError: with `when_full="fail"`, after what the queue held.
             SubscriptionBusyError: another task, or a handler, reads it.
+            BusClosedError: the bus is not open yet.
+            Exception: what `where` raised; that event is passed over.
             StoreCorruptError, StoreFailedError: the past could not be read.
         """
         if self._handled:
             raise SubscriptionBusyError(f"{self.name} has a handler; subscribe without one to iterate")
         if self.reader is None:
             self._know_reader()
-        while (event := self.next_nowait()) is None:
+        while True:
+            try:
+                event = self.next_nowait()
+            except Exception:
+                self.errors += 1
+                raise
+            if event is not None:
+                return event
             if not await self.ready():
                 raise StopAsyncIteration
-        return event
 
     async def __aenter__(self) -> Self:
         return self
@@ -161,7 +169,7 @@ class Subscription:
         """End it at once: what its queue holds is not delivered any more.
 
         With a handler it waits until the event being handled is done, unless the handler itself calls it. It may be
-        called twice.
+        called twice. Cancelling it does not undo it.
         """
         self.end()
         if self._handled and self.reader is not None and self.reader is not asyncio.current_task():
@@ -215,10 +223,12 @@ class Subscription:
 
     def end(self, error: AsyncBusError | None = None) -> None:
         """Deliver nothing more, and raise `error`, if any, where the next event is asked for."""
-        if self._leave(error, self.position):
-            self._page.clear()
-            self._queue.clear()
-            self.wake()
+        position = self.position
+        self._leave(error, position)
+        self._read_to = position
+        self._page.clear()
+        self._queue.clear()
+        self.wake()
 
     def fall_back(self) -> None:
         """Something it was owed was removed before it was offered: it reads from the log, and is told there."""
@@ -323,8 +333,9 @@ class Subscription:
                 return event
 
     def _fits(self, event: Event, record: Record) -> bool:
-        in_time = self._start_at is None or record.recorded_at >= self._start_at
-        return in_time and (self._where is None or bool(self._where(event)))
+        if self._start_at is not None and record.recorded_at < self._start_at:
+            return False
+        return self._where is None or bool(self._where(event))
 
     async def ready(self) -> bool:
         """Wait until events are at hand; False: there will be none any more.
@@ -333,7 +344,9 @@ class Subscription:
             AsyncBusError: what ended the subscription.
         """
         if self._busy:
-            raise SubscriptionBusyError(f"{self.name} is being iterated by another task; subscribe once for each")
+            raise SubscriptionBusyError(
+                f"{self.name} is being iterated by another task; give each task its own subscription"
+            )
         self._busy = True
         self._know_reader()
         try:

@@ -18,8 +18,8 @@ class Writer:
     """Commits batches, one at a time, in the order of the inbox.
 
     Args:
-        store: where to.
-        inbox: where from.
+        store: where batches are appended.
+        inbox: where batches are taken from.
         clock: gives `recorded_at`, and measures commits.
         on_committed: gets the records of each batch that were stored, ascending, and what the store said.
         until_readers_allow: awaited before each batch.
@@ -120,6 +120,7 @@ class Writer:
         group_of = {id(member): group for group in batch.groups for member in group}
         kept: dict[str, Submission] = {}
         remaining: list[Submission] = []
+        refused: list[Submission] = []
         for submission in submissions:
             unit = group_of.get(id(submission), (submission,))
             if unit[0] is not submission:  # looked at with the first of its group
@@ -129,21 +130,18 @@ class Writer:
                 kept.update((member.id, member) for member in unit if member.id is not None)
                 remaining += unit
             else:
-                self._refuse(unit, batch, EventIdConflictError({0: conflict}))
+                _refuse(unit, EventIdConflictError({0: conflict}))
+                refused += unit
+        self._count_failed(refused, batch, error)
         return remaining
-
-    def _refuse(self, unit: Sequence[Submission], batch: Batch, error: EventIdConflictError) -> None:
-        self._count_failed(unit, batch, error)
-        refused = Batch(error)
-        for submission in unit:
-            submission.batch = refused
 
     def _fail(self, batch: Batch, submissions: Sequence[Submission], error: Exception) -> None:
         """Nothing was committed, so the next batch gets the same sequences."""
         if not isinstance(error, AsyncBusError):
             cause, error = error, StoreFailedError(f"the store raised {error!r}", outcome_unknown=True)
-            error.__cause__ = cause
-        self.error = batch.error = error
+            error.__cause__ = cause.with_traceback(None)
+        # Its frames hold the batch, and the collector does not see through records: the batch would never be freed.
+        self.error = batch.error = error.with_traceback(None)
         self._count_failed(submissions, batch, error)
 
     def _count_failed(self, submissions: Sequence[Submission], batch: Batch, error: Exception) -> None:
@@ -152,13 +150,21 @@ class Writer:
         self.failed += len(submissions)
         self.failed_unawaited += unawaited
         if unawaited or batch.error is error:
-            log.error("%d events were not stored (nobody waits for %d of them): %s", len(submissions), unawaited, error)
+            log.error("events not stored: %d (nobody waits for %d of them): %s", len(submissions), unawaited, error)
 
 
 def _clash(unit: Sequence[Submission], kept: Mapping[str, Submission]) -> tuple[str, int] | None:
     """The id of a unit that something kept, or the unit itself, has used for other content."""
-    used = dict(kept)
+    own: dict[str, Submission] = {}
     for submission in unit:
-        if submission.id is not None and not same_content(used.setdefault(submission.id, submission), submission):
-            return submission.id, 0
+        if submission.id is not None:
+            first = kept.get(submission.id) or own.setdefault(submission.id, submission)
+            if not same_content(first, submission):
+                return submission.id, 0
     return None
+
+
+def _refuse(unit: Sequence[Submission], error: EventIdConflictError) -> None:
+    refused = Batch(error)
+    for submission in unit:
+        submission.batch = refused

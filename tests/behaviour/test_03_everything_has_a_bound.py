@@ -13,7 +13,7 @@ from asyncbus import (
     MemoryStore,
     StoreFullError,
 )
-from tests.behaviour.stage import Log, payloads, sequences, take, ticks
+from tests.behaviour.stage import Log, payloads, sequences, take, ticks, until
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(20)]
 
@@ -66,15 +66,19 @@ async def test_waiting_in_line_keeps_the_order_of_the_calls(log: Log) -> None:
         bus.publish_nowait("a", 2)
         group = asyncio.create_task(bus.publish_many([("a", number) for number in range(3, 7)]))
         await ticks(1)
+        # There is room for each of these, but the group was first.
         single = asyncio.create_task(bus.publish("a", 7))
         await ticks(1)
-        # There is room for one, but the group was first.
+        small = asyncio.create_task(bus.publish_many([("a", 8)]))
+        await ticks(1)
         with pytest.raises(InboxFullError):
             bus.publish_nowait("a", "no overtaking")
-        assert bus.statistics().waiting_publishers == 2
+        thread = asyncio.create_task(asyncio.to_thread(bus.publish_from_thread, "a", 9))
+        await until(lambda: bus.statistics().waiting_publishers == 4)
         store.gate.set()
-        await asyncio.gather(group, single)
-        assert payloads(await bus.query()) == list(range(8))
+        await asyncio.gather(group, single, small, thread)
+        await bus.flush()
+        assert payloads(await bus.query()) == list(range(10))
 
 
 async def test_a_publisher_that_leaves_the_line_lets_the_next_one_in(log: Log) -> None:

@@ -73,7 +73,8 @@ class Page(Struct, frozen=True):
 class EventStore(Protocol):
     """A log of events with one writer.
 
-    All methods but `open` are called between `open` and `close`, on one event loop. `append` and `clear` are never
+    `features` may be asked at any time, and `close` called twice or without `open`; all else is called between `open`
+    and `close`, on one event loop. `append` and `clear` are never
     called concurrently and never cancelled; reads may be both. What a store cannot do it raises as a `StoreError`:
     `StoreFailedError(outcome_unknown=True)` where the failed append may have been stored, any other where it was not.
     """
@@ -110,7 +111,11 @@ class EventStore(Protocol):
         ...
 
     async def query(self, wanted: EventFilter) -> Sequence[Record]:
-        """All events that `wanted` describes, in its order."""
+        """All events that `wanted` describes, in its order.
+
+        Raises:
+            StoreCorruptError: an event's checksum is wrong.
+        """
         ...
 
     async def latest_sequence(self) -> int:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -96,10 +97,17 @@ class Connection:
             raise meaning(self._path, error) from without_frames(error)
         return cursor.lastrowid or 0
 
-    @property
-    def in_transaction(self) -> bool:
-        """Whether a transaction is open."""
-        return self._connection.in_transaction
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[None]:
+        """Several statements as one: all of them count, or none. Not to be cancelled."""
+        await self.rows("BEGIN IMMEDIATE")
+        try:
+            yield
+            await self.rows("COMMIT")
+        except BaseException:
+            if self._connection.in_transaction:
+                await self.rows("ROLLBACK")
+            raise
 
     async def close(self) -> None:
         """Close it and end its thread."""

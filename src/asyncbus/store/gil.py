@@ -25,7 +25,7 @@ class GilYielder:
     """A context held while an operation runs on the SQLite thread; without one in flight there is no timer.
 
     Args:
-        pause: lets other threads have the GIL for so many seconds.
+        pause: lets other threads have the GIL for this many seconds.
     """
 
     def __init__(self, pause: Callable[[float], object] = time.sleep) -> None:

@@ -6,8 +6,8 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Sequence
-from contextlib import AsyncExitStack, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Final, Literal
 
@@ -206,6 +206,15 @@ class SQLiteStore:
         duplicates = {index: record.sequence for index, record in repeated.items()}
         return Appended(first, duplicates, self._floor)
 
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        """After a failed fsync nobody knows what the disk holds, and asking it again would not tell."""
+        try:
+            yield
+        except (StoreFailedError, StoreCorruptError) as error:
+            self._failure = error
+            raise
+
     def _check_writable(self) -> None:
         if self._read_only:
             raise StoreReadOnlyError(f"{self._path} was opened with read_only=True")
@@ -218,12 +227,8 @@ class SQLiteStore:
         last = first + len(records) - 1
         if last > LAST_SEQUENCE:
             raise SequenceExhaustedError(f"{self._path} has used its last sequence; begin a new log")
-        try:
+        with self._failing():
             stored = await self._insert(records, first)
-        except (StoreFailedError, StoreCorruptError) as error:
-            # After a failed fsync nobody knows what the disk holds, and asking it again would not tell.
-            self._failure = error
-            raise
         if stored != last:
             self._failure = StoreFailedError(
                 f"{self._path}: event {last} was stored as {stored}; another program writes into this file",
@@ -242,16 +247,10 @@ class SQLiteStore:
         if len(records) <= statements.BATCH_LIMIT:
             return await self._writer.insert(*statements.insert(records, first))
         last = 0
-        await self._writer.rows("BEGIN IMMEDIATE")
-        try:
+        async with self._writer.transaction():
             for offset in range(0, len(records), statements.BATCH_LIMIT):
                 part = records[offset : offset + statements.BATCH_LIMIT]
                 last = await self._writer.insert(*statements.insert(part, first + offset))
-            await self._writer.rows("COMMIT")
-        except BaseException:
-            if self._writer.in_transaction:
-                await self._writer.rows("ROLLBACK")
-            raise
         return last
 
     async def _checkpoint(self) -> None:
@@ -272,15 +271,10 @@ class SQLiteStore:
     async def clear(self) -> None:
         """Remove all events, and record that they were removed."""
         self._check_writable()
-        await self._writer.rows("BEGIN IMMEDIATE")
-        try:
-            await self._writer.rows(statements.RECORD_REMOVAL, (time.time_ns() // 1000,))
-            await self._writer.rows(statements.REMOVE_ALL)
-            await self._writer.rows("COMMIT")
-        except BaseException:
-            if self._writer.in_transaction:
-                await self._writer.rows("ROLLBACK")
-            raise
+        with self._failing():
+            async with self._writer.transaction():
+                await self._writer.rows(statements.RECORD_REMOVAL, (time.time_ns() // 1000,))
+                await self._writer.rows(statements.REMOVE_ALL)
         self._floor = self._head
         self._pages.forget()
 
