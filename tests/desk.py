@@ -5,8 +5,9 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+from asyncbus.batch import Submission
 from asyncbus.events import Record
-from asyncbus.inbox import Inbox, Submission
+from asyncbus.inbox import Inbox
 from asyncbus.receipts import PendingReceipt
 from asyncbus.store.base import Appended
 from asyncbus.store.memory import MemoryStore

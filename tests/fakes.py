@@ -4,12 +4,13 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from asyncbus.batch import Batch, Submission
 from asyncbus.codec import decode
 from asyncbus.encoder import Encoder
 from asyncbus.events import Event, Record
 from asyncbus.fanout import Fanout
 from asyncbus.history import History
-from asyncbus.inbox import Batch, Inbox, Submission
+from asyncbus.inbox import Inbox
 from asyncbus.options import Start, WhenFull
 from asyncbus.patterns import Pattern
 from asyncbus.store.base import Appended, Bounds, Features, Page

@@ -4,12 +4,13 @@ from typing import Any, get_type_hints
 
 import pytest
 
-from asyncbus.bus import EventBus, SubscribeOptions
+from asyncbus.bus import EventBus
 from asyncbus.connect import BusOptions
 from asyncbus.errors import AsyncBusError, BusClosedError, StoreFullError
 from asyncbus.events import Event, Receipt
 from asyncbus.store.base import Appended, Bounds
 from asyncbus.store.memory import MemoryStore
+from asyncbus.subscribing import SubscribeOptions
 from tests.fakes import GatedStore, ManualClock, until
 
 

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from asyncbus.batch import OUTSIDE
 from asyncbus.codec import checksum, encode, extend_checksum, type_seed
 from asyncbus.encoder import Encoder
 from asyncbus.errors import InvalidOptionError, InvalidTypeError, PayloadError, PayloadTooLargeError
-from asyncbus.inbox import OUTSIDE
 from asyncbus.patterns import TYPE_CACHE_LIMIT
 from tests.fakes import MOMENT, ManualClock
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from asyncbus.batch import OUTSIDE, Submission
 from asyncbus.errors import BatchTooLargeError
-from asyncbus.inbox import OUTSIDE, Submission
 from tests.fakes import in_line, inbox_of, submission, submissions, take_batch, taken
 
 pytestmark = pytest.mark.asyncio

@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 
+from asyncbus.batch import Batch
 from asyncbus.errors import (
     BusClosedError,
     PublishOutcomeUnknownError,
@@ -10,7 +11,7 @@ from asyncbus.errors import (
     WouldDeadlockError,
     WrongEventLoopError,
 )
-from asyncbus.inbox import Batch, Inbox
+from asyncbus.inbox import Inbox
 from asyncbus.receipts import PendingReceipt
 from tests.fakes import has_ended, in_line, inbox_of, submission, submissions, take_batch, taken
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from asyncbus.batch import OUTSIDE, Submission
 from asyncbus.errors import BusClosedError
-from asyncbus.inbox import OUTSIDE, Inbox, Submission
+from asyncbus.inbox import Inbox
 from tests.fakes import has_ended, in_line, inbox_of, submission, submissions, take_batch, taken, until
 
 pytestmark = pytest.mark.asyncio

@@ -2,6 +2,7 @@ import asyncio
 
 import pytest
 
+from asyncbus.batch import Batch, Submission
 from asyncbus.errors import (
     AsyncBusError,
     BusClosedError,
@@ -13,7 +14,7 @@ from asyncbus.errors import (
     WrongThreadError,
 )
 from asyncbus.events import Receipt
-from asyncbus.inbox import Batch, Inbox, Submission
+from asyncbus.inbox import Inbox
 from asyncbus.receipts import PendingReceipt
 from tests.fakes import inbox_of, submission, take_batch, until
 

@@ -6,9 +6,8 @@ import asyncio
 import itertools
 import logging
 import threading
-from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import Any, Final, Self, TypedDict, TypeVar, Unpack
+from typing import Any, Final, Self, TypeVar
 
 from anyio import CancelScope, move_on_after
 
@@ -18,23 +17,21 @@ from asyncbus.errors import (
     AsyncBusError,
     BusClosedError,
     DrainTimeoutError,
-    InvalidOptionError,
     StoreFailedError,
     StoreReadOnlyError,
-    WrongEventLoopError,
 )
 from asyncbus.events import Event
 from asyncbus.fanout import Fanout
-from asyncbus.handlers import Handler, handler_name, run
+from asyncbus.handlers import Handler
 from asyncbus.history import History, ask
 from asyncbus.inbox import Inbox
-from asyncbus.options import Start, WhenFull, check_count, check_handler, check_seconds, check_start, check_when_full
-from asyncbus.patterns import Pattern
+from asyncbus.options import check_count, check_seconds
 from asyncbus.publishing import Publishing
-from asyncbus.reading import CLOSED, NOT_OPEN, Reading
+from asyncbus.reading import CLOSED, NOT_OPEN
 from asyncbus.statistics import BusStatistics, Health
 from asyncbus.store.base import Bounds, EventStore, check_store
 from asyncbus.store.memory import MemoryStore
+from asyncbus.subscribing import Subscribing
 from asyncbus.subscription import Subscription
 from asyncbus.tail import Tail
 from asyncbus.writer import Writer
@@ -51,17 +48,7 @@ _GRACE: Final = 1.0
 """Seconds that cancelled handlers get to clean up."""
 
 
-class SubscribeOptions(TypedDict, total=False):
-    """The options of `EventBus.subscribe`, which documents them."""
-
-    start: Start
-    capacity: int
-    when_full: WhenFull
-    where: Callable[[Event], object] | None
-    priority: int
-
-
-class EventBus(Publishing, Reading):
+class EventBus(Publishing, Subscribing):
     """A publish/subscribe bus over a durable, totally ordered event log.
 
     It is an async context manager: entering opens the store, leaving closes all in the order of the flow. It is opened
@@ -280,166 +267,6 @@ class EventBus(Publishing, Reading):
             for task in stubborn:
                 log.error("%s ignored its cancellation and is still running", task.get_name())
 
-    # ------------------------------------------------------------------------------------------------- subscribing
-
-    def subscribe(
-        self,
-        pattern: object,
-        handler: Handler | None = None,
-        *,
-        start: Start = "latest",
-        capacity: int = 1024,
-        when_full: WhenFull = "catch_up",
-        where: Callable[[Event], object] | None = None,
-        priority: int = 0,
-    ) -> Subscription:
-        """Receive events, from the call on: an event accepted afterwards is seen.
-
-        Before the bus is opened this registers a subscription that begins when it opens.
-
-        Args:
-            pattern: an event type, a prefix that ends in `*`, or several of them.
-            handler: called with each event, one at a time, by a task of its own; what it raises is logged and counted.
-                `async def`, or a plain function, which runs on the loop's thread. None: iterate the subscription.
-            start: "latest": after the last committed event; "earliest": with the first that is retained; a sequence:
-                with that one; an aware datetime: with the first recorded at or after it.
-            capacity: events its queue holds while it is live.
-            when_full: what happens when a live reader's queue is full. "catch_up": it reads what did not fit from the
-                log, later; nothing is lost and nobody waits. "block": the writer takes no next batch until there is
-                room, so the queue holds at most its capacity and one batch. "drop_oldest": counted and logged.
-                "fail": `SubscriptionOverflowError` ends it, after what the queue holds.
-            where: a predicate on the event, asked when it is delivered.
-            priority: higher ones are offered events, and woken, before others; otherwise in the order of subscribing.
-
-        Returns:
-            The subscription.
-
-        Raises:
-            InvalidPatternError, InvalidHandlerError, InvalidOptionError: a wrong argument.
-            InvalidOptionError: also for "block" on a read-only bus, which cannot hold the writer back.
-            StartBeyondHeadError, EventsLostError: `start` is not in this log. Where finding out needs the store (a
-                datetime), or the bus is not open yet, the first event asked for raises it; the subscription of a
-                handler then ends, and its `error` says why.
-            BusClosedError, WrongEventLoopError: the bus is closed or has failed, or it is another thread's.
-        """
-        if self._closing is not None:
-            raise BusClosedError(CLOSED)
-        if self._failure is not None:
-            raise BusClosedError("the bus has failed; close it and open a new one") from self._failure
-        if handler is not None:
-            check_handler(handler)
-        if where is not None:
-            check_handler(where)
-        check_start(start)
-        check_when_full(when_full)
-        if not isinstance(priority, int):
-            raise InvalidOptionError("priority", "an integer", priority)
-        wanted = Pattern.parse(pattern)
-        subscription = Subscription(
-            wanted,
-            name=str(wanted) if handler is None else handler_name(handler),
-            start=start,
-            capacity=check_count("capacity", capacity),
-            when_full=when_full,
-            where=where,
-            rank=(-priority, next(self._order)),
-            handled=handler is not None,
-            on_end=self._forget,
-        )
-        if self._is_open:
-            self._attach(subscription, handler)
-        self._subscriptions[subscription] = handler
-        return subscription
-
-    def on(self, pattern: object, **options: Unpack[SubscribeOptions]) -> Callable[[H], H]:
-        """Subscribe the decorated function as a handler; it stays the function it is.
-
-        Args:
-            pattern: as for `subscribe`.
-            options: as for `subscribe`.
-
-        Raises:
-            What `subscribe` raises.
-        """
-
-        def register(handler: H) -> H:
-            self.subscribe(pattern, handler, **options)
-            return handler
-
-        return register
-
-    def wait_for(
-        self,
-        pattern: object,
-        where: Callable[[Event], object] | None = None,
-        *,
-        timeout: float | None = None,
-        start: Start = "latest",
-    ) -> Awaitable[Event]:
-        """The first event that fits; it is looked for from the call on, not from the first await.
-
-        Args:
-            pattern: which events.
-            where: a predicate on the event.
-            timeout: seconds to wait at most, from the call on; None: no limit.
-            start: where to begin to look, as for `subscribe`.
-
-        Returns:
-            An awaitable that gives the event. It raises TimeoutError, BusClosedError when the bus closes first, what
-            `where` raised, or what reading the past raised. Cancelling it ends the search.
-
-        Raises:
-            What `subscribe` raises, at the call.
-        """
-        if timeout is not None:
-            check_seconds("timeout", timeout)
-        self._readable()
-        subscription = self.subscribe(pattern, where=where, start=start)
-        waiting = asyncio.create_task(_first(subscription, timeout), name=f"asyncbus wait for {subscription.name}")
-        self._waiting_for.add(waiting)
-
-        def forget(task: asyncio.Task[Event]) -> None:
-            self._waiting_for.discard(task)
-            subscription.end()  # where it was cancelled before its first step
-            if not task.cancelled():
-                task.exception()  # nobody has to await it
-
-        waiting.add_done_callback(forget)
-        return waiting
-
-    def _attach(self, subscription: Subscription, handler: Handler | None) -> None:
-        if threading.get_ident() != self._inbox.thread:
-            raise WrongEventLoopError("this bus was opened on another thread; subscribe there")
-        if subscription.blocks:
-            if self._store.features.read_only:
-                raise InvalidOptionError(
-                    "when_full", 'not "block" on a read-only bus: it cannot hold the writer back', "block"
-                )
-            self._inbox.watch_tasks = True
-        subscription.attach(self._fanout)
-        if handler is not None:
-            task = self._inbox.loop.create_task(
-                run(handler, subscription, self._clock), name=f"asyncbus handler {subscription.name}"
-            )
-            subscription.reader = task
-            self._handling[task] = subscription
-            task.add_done_callback(self._handling.pop)
-
-    def _attach_registered(self, subscription: Subscription, handler: Handler | None) -> None:
-        """What was registered before the bus opened has no caller any more that an error could reach."""
-        try:
-            self._attach(subscription, handler)
-        except AsyncBusError as error:
-            log.error("subscription %s cannot start: %s", subscription.name, error)  # noqa: TRY400  # it says it all
-            subscription.end(error)
-
-    def _fall_back(self) -> None:
-        for subscription in tuple(self._subscriptions):
-            subscription.fall_back()
-
-    def _forget(self, subscription: Subscription) -> None:
-        self._subscriptions.pop(subscription, None)
-
     # ----------------------------------------------------------------------------------------------- administering
 
     async def drain(self, timeout: float | None = None) -> None:
@@ -535,10 +362,3 @@ class EventBus(Publishing, Reading):
     def __repr__(self) -> str:
         state = self.health().status
         return f"<EventBus {state} head={self._history.head} subscriptions={len(self._subscriptions)}>"
-
-
-async def _first(subscription: Subscription, timeout: float | None) -> Event:
-    async with subscription, asyncio.timeout(timeout):
-        async for event in subscription:
-            return event
-    raise BusClosedError("the bus was closed before the event came")

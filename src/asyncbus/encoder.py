@@ -9,6 +9,7 @@ from zlib import crc32
 
 from msgspec import Raw
 
+from asyncbus.batch import Submission
 from asyncbus.codec import (
     check_raw,
     checksum,
@@ -21,7 +22,6 @@ from asyncbus.codec import (
 )
 from asyncbus.errors import InvalidOptionError, PayloadError, PayloadTooLargeError
 from asyncbus.events import check_name, check_type, to_microseconds
-from asyncbus.inbox import Submission
 from asyncbus.patterns import TYPE_CACHE_LIMIT
 
 

@@ -9,6 +9,7 @@ from copy import copy
 from datetime import datetime
 from typing import Any, Literal, NoReturn, TypeAlias, overload
 
+from asyncbus.batch import OUTSIDE, Submission
 from asyncbus.encoder import Encoder
 from asyncbus.errors import (
     AsyncBusError,
@@ -19,7 +20,7 @@ from asyncbus.errors import (
     WrongThreadError,
 )
 from asyncbus.events import NewEvent, Receipt
-from asyncbus.inbox import OUTSIDE, Inbox, Submission
+from asyncbus.inbox import Inbox
 from asyncbus.options import Ack, check_ack, check_seconds
 from asyncbus.receipts import PendingReceipt, outcome
 

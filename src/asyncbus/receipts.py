@@ -10,9 +10,10 @@ from typing import Any
 
 from msgspec import Struct
 
+from asyncbus.batch import Submission
 from asyncbus.errors import PublishOutcomeUnknownError, StoreFailedError, WrongEventLoopError, WrongThreadError
 from asyncbus.events import Receipt
-from asyncbus.inbox import Inbox, Submission
+from asyncbus.inbox import Inbox
 from asyncbus.options import check_seconds
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+from asyncbus.batch import Batch, Submission
 from asyncbus.clock import Clock
 from asyncbus.errors import AsyncBusError, EventIdConflictError, StoreFailedError
 from asyncbus.events import Record
-from asyncbus.inbox import Batch, Inbox, Submission
+from asyncbus.inbox import Inbox
 from asyncbus.store.base import Appended, EventStore, same_content
 
 log = logging.getLogger("asyncbus")

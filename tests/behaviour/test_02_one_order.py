@@ -183,6 +183,17 @@ async def test_higher_priority_comes_first_then_the_order_of_subscribing(log: Lo
     assert order == ["high", "first", "second", "low"]
 
 
+async def test_priority_goes_for_all_that_one_commit_brings(log: Log) -> None:
+    order: list[tuple[str, str]] = []
+    async with log.bus() as bus:
+        bus.subscribe("*", lambda event: order.append(("low", event.type)))
+        bus.subscribe("b", lambda event: order.append(("high", event.type)), priority=1)
+        await ticks(5)
+        await bus.publish_many([("a", None), ("b", None)])
+        await bus.drain()
+    assert order == [("high", "b"), ("low", "a"), ("low", "b")]
+
+
 async def test_two_tasks_cannot_wait_on_one_subscription(log: Log) -> None:
     async with log.bus() as bus:
         events = bus.subscribe("a")

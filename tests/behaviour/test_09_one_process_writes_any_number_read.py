@@ -19,6 +19,7 @@ from asyncbus import (
     EventsLostError,
     InvalidOptionError,
     MemoryStore,
+    PublishOutcomeUnknownError,
     StoreLockedError,
     StoreNotFoundError,
     StoreReadOnlyError,
@@ -205,6 +206,19 @@ async def test_anybody_may_read_the_file_with_sqlite(file_log: Log) -> None:
         assert row == (1, "page_table.page_fault", '{"address":4096,"who":"Zoë"}', "vm-1", "x")
         assert address == 4096
         assert (await bus.publish("a")).sequence == 2
+
+
+async def test_a_row_that_another_program_wrote_is_noticed(file_log: Log) -> None:
+    async with file_log.bus() as bus:
+        await bus.publish("a")
+        with closing(sqlite3.connect(file_log.path)) as other, other:
+            other.execute(
+                "INSERT INTO events (recorded_at, time, type, data, checksum)"
+                " SELECT recorded_at, time, type, data, checksum FROM events"
+            )
+        with pytest.raises(PublishOutcomeUnknownError, match="another program"):
+            await bus.publish("b")
+        assert bus.health().status == "failed"
 
 
 @pytest.mark.parametrize("more", [0, 3])
