@@ -6,10 +6,10 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, TypeVar
 
 from anyio import to_thread
 
@@ -38,6 +38,8 @@ from asyncbus.store.pages import PageReader
 from asyncbus.store.watermark import Watermark
 
 log = logging.getLogger("asyncbus")
+
+T = TypeVar("T")
 
 POLL: Final = 0.035
 """Seconds between looks of a read-only store for what another process wrote."""
@@ -97,10 +99,10 @@ class SQLiteStore:
         """
         async with AsyncExitStack() as resources:
             with translated(self._path):
-                await to_thread.run_sync(self._find_place)
+                await self._on_a_thread(self._find_place)
                 if not self._read_only:
                     await self._lock(resources)
-                await to_thread.run_sync(lambda: prepare(self._path, read_only=self._read_only))
+                await self._on_a_thread(lambda: prepare(self._path, read_only=self._read_only))
             # Closed last to first: what only reads goes before the writer, whose closing folds the -wal file in. And
             # opened first, so that a log that is refused stays as it was.
             last_to_close = await resources.enter_async_context(AsyncExitStack())
@@ -116,6 +118,10 @@ class SQLiteStore:
             self._resources = resources.pop_all()
         return bounds
 
+    async def _on_a_thread(self, act: Callable[[], T]) -> T:
+        with self._gil:
+            return await to_thread.run_sync(act)
+
     def _find_place(self) -> None:
         # One lock and one set of sidecars for a file, by whatever name it is opened.
         self._path = Path(os.path.realpath(self._path))
@@ -124,7 +130,7 @@ class SQLiteStore:
 
     async def _lock(self, resources: AsyncExitStack) -> None:
         try:
-            held = await to_thread.run_sync(lock.acquire, self._path)
+            held = await self._on_a_thread(lambda: lock.acquire(self._path))
         except StoreLockedError:
             raise StoreLockedError(str(self._path), await self._holder()) from None
         resources.callback(held.release)
