@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import TypedDict, TypeVar, Unpack
 
 from asyncbus.errors import AsyncBusError, BusClosedError, InvalidOptionError, WrongEventLoopError
@@ -40,7 +39,7 @@ class Subscribing(Reading):
     _inbox: Inbox
     _fanout: Fanout
     # The order of subscribing.
-    _order: itertools.count[int]
+    _order: Iterator[int]
     # Open ones with their handlers, the tasks of handlers, and the tasks of `wait_for`.
     _subscriptions: dict[Subscription, Handler | None]
     _handling: dict[asyncio.Task[None], Subscription]
