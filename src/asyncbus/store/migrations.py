@@ -8,7 +8,6 @@ import sqlite3
 import uuid
 from collections.abc import Iterator
 from contextlib import closing
-from importlib.resources import files
 from pathlib import Path
 from typing import Final
 
@@ -30,7 +29,7 @@ _HEADER: Final = re.compile(r"^-- migration (\d+)$", re.MULTILINE)
 
 def migrations() -> list[tuple[int, str]]:
     """The numbered migrations of `sqlite.sql`, ascending from 1."""
-    parts = _HEADER.split(files("asyncbus.store").joinpath("sqlite.sql").read_text("utf-8"))
+    parts = _HEADER.split(Path(__file__).with_name("sqlite.sql").read_text("utf-8"))
     return [(int(number), sql) for number, sql in zip(parts[1::2], parts[2::2], strict=True)]
 
 
