@@ -12,7 +12,7 @@ import pytest
 
 import asyncbus
 from asyncbus import Event
-from tests.behaviour.stage import Log, payloads, take
+from tests.behaviour.stage import Log, take
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(15)]
 
@@ -35,6 +35,8 @@ async def an_emulator_that_computes(seconds: float = 0.005) -> AsyncIterator[Non
     finally:
         computing.cancel()
         await asyncio.wait([computing])
+    # pytest-timeout's signal meets the task that computes, and without it everybody else would go on.
+    assert computing.cancelled(), "it took too long"
 
 
 @turns
@@ -54,13 +56,6 @@ async def test_commits_go_on_and_are_delivered(turn: float, log: Log) -> None:
             assert (await accepted[-1]).sequence == 2000
             await bus.drain()
         assert seen == list(range(2000))
-
-
-async def test_a_thread_gets_its_events_stored(log: Log) -> None:
-    async with log.bus() as bus:
-        async with an_emulator_that_computes():
-            await asyncio.to_thread(lambda: [bus.publish_from_thread("a", n).result(20) for n in range(5)])
-        assert payloads(await bus.query()) == list(range(5))
 
 
 @turns
