@@ -82,13 +82,13 @@ def test_no_timer_is_set_while_nothing_is_in_flight() -> None:
     play(story)
 
 
-def test_a_loop_that_is_in_time_is_left_alone() -> None:
+def test_others_get_the_gil_at_each_tick_also_where_the_loop_is_never_late() -> None:
     async def story() -> None:
         scene = Scene()
         with scene.yielder:
             await scene.wait(LONG)
-            assert scene.loop.timers_set > LONG / TICK / 2, "it looks again and again"
-        assert scene.pauses == []
+            assert scene.loop.timers_set > LONG / TICK / 2, "again and again"
+        assert len(scene.pauses) > LONG / TICK / 2
 
     play(story)
 

@@ -3,7 +3,7 @@
 A thread that waits for the GIL asks for it after 5 ms, but the count starts anew whenever the GIL changes hands. A loop
 whose tasks compute for some milliseconds and then yield lets it go and takes it back at each turn (its selector does),
 so the SQLite thread may never get it: 0 events in 6 seconds were measured. While an operation is in flight, a timer
-sees whether the loop is late, and if so sleeps for a moment in which the waiting thread takes the GIL.
+sleeps now and then for a moment, in which the waiting thread takes the GIL. On an idle loop that costs nothing.
 """
 
 from __future__ import annotations
@@ -15,9 +15,8 @@ from types import TracebackType
 from typing import Final
 
 TICK: Final = 0.004
-"""Seconds between looks, below the interpreter's switch interval."""
+"""Seconds between such moments, below the interpreter's switch interval."""
 
-_LATE: Final = 0.001
 _PAUSE: Final = 50e-6
 
 
@@ -31,7 +30,6 @@ class GilYielder:
     def __init__(self, pause: Callable[[float], object] = time.sleep) -> None:
         self._pause = pause
         self._in_flight = 0
-        self._due = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -52,13 +50,11 @@ class GilYielder:
         self._pause(_PAUSE)
 
     def _set_timer(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._due = loop.time() + TICK
-        self._timer = loop.call_at(self._due, self._tick, loop)
+        self._timer = loop.call_later(TICK, self._tick, loop)
 
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
         self._timer = None
         if not self._in_flight:
             return
-        if loop.time() > self._due + _LATE:
-            self.give_up()
+        self.give_up()
         self._set_timer(loop)
