@@ -41,7 +41,7 @@ log = logging.getLogger("asyncbus")
 
 T = TypeVar("T")
 
-POLL: Final = 0.035
+POLL: Final = 0.044
 """Seconds between looks of a read-only store for what another process wrote."""
 
 CHECKPOINT_PAGES: Final = 4000
@@ -301,7 +301,7 @@ class SQLiteStore:
         return self._head
 
     async def changed(self) -> None:
-        """Ask SQLite every 35 ms whether another connection has committed."""
+        """Ask SQLite every 44 ms whether another connection has committed."""
         while True:
             version = await self._reader.data_version()
             if version != self._version:
