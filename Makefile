@@ -6,12 +6,13 @@
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
+SOAK_MINUTES ?= 30
 
 BIN := $(VENV)/bin
 VERSIONS := 3.11 3.12 3.13
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-others test-all check bench format clean
+.PHONY: help demo test test-others test-all soak check bench format clean
 
 # Two installations into one environment must not run at the same time.
 .NOTPARALLEL:
@@ -39,6 +40,9 @@ test-others: ## run the tests on each other Python that is found
 	done
 
 test-all: test test-others ## run the tests on this Python and on each other that is found
+
+soak: $(VENV)/.filled-demo $(VENV)/.filled-test ## try to break the promises for SOAK_MINUTES (30)
+	$(BIN)/python -m tests.reliability --minutes $(SOAK_MINUTES) $(ARGS)
 
 check: $(VENV)/.filled-dev ## ruff, mypy --strict and the direction of imports
 	$(BIN)/ruff check

@@ -27,7 +27,7 @@ NOBODY = 65534
 
 
 def say(what: Any) -> None:
-    print(json.dumps(what), flush=True)  # noqa: T201  # its output is how it is spoken with
+    print(json.dumps(what), flush=True)  # its output is how it is spoken with
 
 
 async def write(path: str, synchronous: str = "full") -> None:

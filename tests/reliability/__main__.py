@@ -1,0 +1,111 @@
+"""`python -m tests.reliability [TOOL …]`: the long runs of the tools, or one trial again by its seed."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sqlite3
+import sys
+import time
+from datetime import UTC, date, datetime
+from pathlib import Path
+from secrets import randbelow
+
+import msgspec
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from tests.reliability.tools import NAMES, tool
+from tests.reliability.trials import Report, Tool, run
+
+RESULTS = Path(__file__).with_name("results")
+
+
+class Result(msgspec.Struct, frozen=True):
+    """A long run, as it is kept: what it counted, and where."""
+
+    tool: str
+    promise: str
+    unit: str
+    taken: date
+    system: str
+    python: str
+    sqlite: str
+    report: Report
+
+
+def main(arguments: list[str]) -> int:
+    """Run what is asked for; 1: a promise was broken."""
+    asked = _parser().parse_args(arguments)
+    console = Console(stderr=True)
+    names = asked.tools or NAMES
+    ends = time.monotonic() + asked.minutes * 60
+    broken = False
+    for done, name in enumerate(names):
+        chosen = tool(name)
+        obstacle = chosen.obstacle()
+        if obstacle is not None:
+            console.print(f"[yellow]{name}: left out: {obstacle}")
+            continue
+        # What one tool leaves of its share is for the others.
+        seconds = (ends - time.monotonic()) / (len(names) - done)
+        report = _long_run(chosen, asked, seconds, console)
+        broken |= bool(report.violations)
+        if asked.keep:
+            _keep(chosen, report)
+    return int(broken)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tests.reliability", description=__doc__)
+    parser.add_argument("tools", nargs="*", metavar="TOOL", help=f"which: {', '.join(NAMES)}; none: all")
+    parser.add_argument("--seed", type=int, help="of the first trial; with it alone, that one trial is run again")
+    parser.add_argument(
+        "--units", type=int, help="how many kills, states, seeds …; as many as the docs show, if not given"
+    )
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="for all of them together, at most")
+    parser.add_argument("--jobs", type=int, help="trials beside each other")
+    parser.add_argument("--keep", action="store_true", help="keep what was counted, for the docs")
+    return parser
+
+
+def _long_run(chosen: Tool, asked: argparse.Namespace, seconds: float, console: Console) -> Report:
+    again = asked.seed is not None and asked.units is None
+    units = 1 if again else asked.units or chosen.long
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task(f"{chosen.name}: {chosen.unit}", total=units)
+        report = run(
+            chosen,
+            seed=randbelow(2**31) if asked.seed is None else asked.seed,
+            units=units,
+            seconds=seconds,
+            jobs=1 if again else asked.jobs,
+            on_trial=lambda report: progress.update(task, completed=report.figures[chosen.unit]),
+        )
+    counted = ", ".join(f"{number:,} {what}" for what, number in report.figures.items())
+    console.print(f"{chosen.name}: {report.trials:,} trials in {report.seconds:g} s: {counted or 'nothing'}")
+    for found in report.violations:
+        console.print(f"[red]BROKEN, seed {found.seed}: {found.message}", markup=True)
+    return report
+
+
+def _keep(chosen: Tool, report: Report) -> None:
+    result = Result(
+        tool=chosen.name,
+        promise=chosen.promise,
+        unit=chosen.unit,
+        taken=datetime.now(UTC).date(),
+        system=f"{platform.system()}, {os.cpu_count()} cores",
+        python=platform.python_version(),
+        sqlite=sqlite3.sqlite_version,
+        report=report,
+    )
+    RESULTS.mkdir(exist_ok=True)
+    text = msgspec.json.format(msgspec.json.encode(result), indent=1)
+    (RESULTS / f"{chosen.name}.json").write_bytes(text + b"\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
