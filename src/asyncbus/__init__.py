@@ -20,6 +20,7 @@ from asyncbus.errors import (
     DrainTimeoutError,
     EventIdConflictError,
     EventsLostError,
+    ForkedProcessError,
     InboxFullError,
     InvalidHandlerError,
     InvalidOptionError,
@@ -44,6 +45,7 @@ from asyncbus.errors import (
     SubscriptionBusyError,
     SubscriptionError,
     SubscriptionOverflowError,
+    UnsupportedFilesystemError,
     WouldDeadlockError,
     WrongEventLoopError,
     WrongThreadError,
@@ -53,7 +55,7 @@ from asyncbus.filters import EventFilter
 from asyncbus.patterns import Pattern
 from asyncbus.receipts import PendingReceipt
 from asyncbus.statistics import BusStatistics, Health, SubscriptionStatistics
-from asyncbus.store.base import Appended, Bounds, EventStore, Features, Page
+from asyncbus.store.base import Appended, Bounds, EventStore, Features, Measured, Page
 from asyncbus.store.memory import MemoryStore
 from asyncbus.store.sqlite import SQLiteStore
 from asyncbus.subscription import Subscription
@@ -74,12 +76,14 @@ __all__ = [
     "EventStore",
     "EventsLostError",
     "Features",
+    "ForkedProcessError",
     "Health",
     "InboxFullError",
     "InvalidHandlerError",
     "InvalidOptionError",
     "InvalidPatternError",
     "InvalidTypeError",
+    "Measured",
     "MemoryStore",
     "NewEvent",
     "NotAnEventStoreError",
@@ -109,6 +113,7 @@ __all__ = [
     "SubscriptionError",
     "SubscriptionOverflowError",
     "SubscriptionStatistics",
+    "UnsupportedFilesystemError",
     "WouldDeadlockError",
     "WrongEventLoopError",
     "WrongThreadError",

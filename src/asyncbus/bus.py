@@ -17,11 +17,13 @@ from asyncbus.errors import (
     AsyncBusError,
     BusClosedError,
     DrainTimeoutError,
+    ForkedProcessError,
     StoreFailedError,
     StoreReadOnlyError,
 )
 from asyncbus.events import Event
 from asyncbus.fanout import Fanout
+from asyncbus.forks import watch
 from asyncbus.handlers import Handler
 from asyncbus.history import History, ask
 from asyncbus.inbox import Inbox
@@ -29,7 +31,7 @@ from asyncbus.options import check_count, check_seconds
 from asyncbus.publishing import Publishing
 from asyncbus.reading import CLOSED, NOT_OPEN
 from asyncbus.statistics import BusStatistics, Health
-from asyncbus.store.base import Bounds, EventStore, check_store
+from asyncbus.store.base import Bounds, EventStore, Measured, check_store
 from asyncbus.store.memory import MemoryStore
 from asyncbus.subscribing import Subscribing
 from asyncbus.subscription import Subscription
@@ -133,6 +135,7 @@ class EventBus(Publishing, Subscribing):
             raise BusClosedError(CLOSED)
         self._history.begin(bounds)
         self._is_open = True
+        watch(self)
         if self._store.features.read_only:
             self._unpublishable = StoreReadOnlyError("this bus was opened with read_only=True; it cannot publish")
             feed = Tail(self._store, self._history, on_committed=self._fanout.dispatch, on_lost=self._fall_back).run()
@@ -162,6 +165,8 @@ class EventBus(Publishing, Subscribing):
         if self._closing is not None:
             self._inbox.abandon("the bus was closed before the store answered")
             return
+        if isinstance(self._failure, ForkedProcessError):
+            return  # whoever ends the copies of its tasks means no failure
         error = asyncio.CancelledError("its task was cancelled") if feeding.cancelled() else feeding.exception()
         reason = f"the bus has failed: {error!r}; close it and open a new one"
         self._failure = error if isinstance(error, AsyncBusError) else StoreFailedError(reason)
@@ -171,6 +176,16 @@ class EventBus(Publishing, Subscribing):
         for subscription in tuple(self._subscriptions):
             subscription.end(self._failure)
         log.error("%s", reason, exc_info=error)
+
+    def forked(self) -> None:
+        """In a forked child nobody serves this bus: say so instead of waiting for ever."""
+        self._failure = ForkedProcessError()
+        self._thread = None
+        self._unpublishable = self._failure
+        self._is_open = False
+        self._inbox.forked(str(self._failure))
+        for subscription in tuple(self._subscriptions):
+            subscription.end(self._failure)
 
     async def _until_readers_allow(self) -> None:
         """The writer's gate: closed while a reader with `when_full="block"` has a full queue."""
@@ -206,6 +221,8 @@ class EventBus(Publishing, Subscribing):
         await self._close(deliver=True)
 
     async def _close(self, *, deliver: bool) -> None:
+        if isinstance(self._failure, ForkedProcessError):
+            return  # all there is to close is the parent's
         closer = asyncio.current_task()
         self._closers.add(closer)
         for subscription in self._closing_readers:
@@ -346,6 +363,7 @@ class EventBus(Publishing, Subscribing):
             head=self._history.head,
             blocked_by=tuple(blocker.name for blocker in self._fanout.blockers),
             subscriptions=tuple(subscription.statistics() for subscription in ranked),
+            store=self._store.statistics() if self._is_open and isinstance(self._store, Measured) else {},
         )
 
     def health(self) -> Health:

@@ -357,6 +357,16 @@ class Inbox:
                 batch.taken = True
                 self.settled(batch)
 
+    def forked(self, reason: str) -> None:
+        """In a forked child: the writer and the other threads are not here, nor whoever held the lock.
+
+        The parent may store all of it, so of no event the outcome is known.
+        """
+        self._lock = threading.Lock()
+        for batch in (*self._full, self._open):
+            batch.error = StoreFailedError(reason, outcome_unknown=True)
+        self.abandon(reason)
+
     def _wake(self) -> None:
         sleeper = self._sleeper
         if sleeper is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
+from copy import copy
 from datetime import datetime
 from typing import Final
 
@@ -10,7 +11,7 @@ from msgspec.structs import replace
 
 from asyncbus.clock import Clock
 from asyncbus.codec import decode
-from asyncbus.errors import BusClosedError
+from asyncbus.errors import AsyncBusError, BusClosedError, ForkedProcessError
 from asyncbus.events import Event, Record, to_microseconds
 from asyncbus.filters import EventFilter
 from asyncbus.history import History, ask
@@ -34,9 +35,10 @@ class Reading:
     _store: EventStore
     _clock: Clock
     _history: History
-    # Whether it was ever opened, and whether it is.
+    # Whether it was ever opened, whether it is, and what has ended it before it was closed.
     _is_opening: bool
     _is_open: bool
+    _failure: AsyncBusError | None
 
     def replay(
         self,
@@ -165,7 +167,9 @@ class Reading:
             raise self._not_open()
         return self._history
 
-    def _not_open(self) -> BusClosedError:
+    def _not_open(self) -> AsyncBusError:
+        if isinstance(self._failure, ForkedProcessError):
+            return copy(self._failure)
         return BusClosedError(CLOSED if self._is_opening else NOT_OPEN)
 
 
