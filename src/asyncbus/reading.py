@@ -10,7 +10,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from asyncbus.clock import Clock
-from asyncbus.codec import decode
+from asyncbus.codec import json_decode
 from asyncbus.errors import AsyncBusError, BusClosedError, ForkedProcessError
 from asyncbus.events import Event, Record, to_microseconds
 from asyncbus.filters import EventFilter
@@ -96,7 +96,7 @@ class Reading:
                     return
                 if pace is not None:
                     await pace.wait_for(record)
-                yield Event(record, decode)
+                yield Event(record, json_decode)
 
     async def query(
         self,
@@ -134,7 +134,7 @@ class Reading:
             pattern, start=start, stop=stop, since=since, until=until, key=key, limit=limit, newest_first=newest_first
         )
         if where is None:
-            return [Event(record, decode) for record in await ask(self._store.query(wanted))]
+            return [Event(record, json_decode) for record in await ask(self._store.query(wanted))]
         return await self._query_where(wanted, where)
 
     async def _query_where(self, wanted: EventFilter, where: Callable[[Event], object]) -> list[Event]:
@@ -142,7 +142,7 @@ class Reading:
         chunk = replace(wanted, limit=_QUERY_PAGE)
         while True:
             records = await ask(self._store.query(chunk))
-            found += (event for record in records if where(event := Event(record, decode)))
+            found += (event for record in records if where(event := Event(record, json_decode)))
             if wanted.limit is not None and len(found) >= wanted.limit:
                 return found[: wanted.limit]
             if len(records) < _QUERY_PAGE:
@@ -155,7 +155,7 @@ class Reading:
     def recent(self, pattern: object = "*") -> list[Event]:
         """The matching ones of the last `recent_capacity` events of this run, from memory, ascending."""
         history = self._readable()
-        return [Event(record, decode) for record in history.recent(Pattern.parse(pattern))]
+        return [Event(record, json_decode) for record in history.recent(Pattern.parse(pattern))]
 
     async def latest_sequence(self) -> int:
         """The last sequence given; 0: nothing was ever stored."""

@@ -41,7 +41,7 @@ class Checkpointer:
     def count(self, records: Sequence[Record]) -> None:
         """Take account of what was committed."""
         # Estimated: a commit touches three pages at least, and an event takes about twice its data with the indexes.
-        self._pages += 3 + sum(len(record.data) + 100 for record in records) // 2000
+        self._pages += 3 + (sum(map(len, [record.data for record in records])) + 100 * len(records)) // 2000
 
     @property
     def due(self) -> bool:
