@@ -249,10 +249,11 @@ class Inbox:
             if self._closed is not None:
                 raise copy(self._closed)
             # As in `put`, and for the same reason (benchmarks/bench_from_thread.py).
-            batch: Batch | None = self._open
-            if len(batch.submissions) >= batch.room or batch.size + batch.thread_size + size > batch.max_size:
-                batch = None if self._line or not self._fits(1, size) else self._begin_batch()
-            if batch is not None:
+            batch = self._open
+            fits = len(batch.submissions) < batch.room and batch.size + batch.thread_size + size <= batch.max_size
+            if not fits and not self._line and self._fits(1, size):
+                batch, fits = self._begin_batch(), True
+            if fits:
                 submission.batch = batch
                 batch.submissions.append(submission)
                 batch.thread_size += size
