@@ -93,6 +93,8 @@ def _create(path: Path) -> None:
             connection.execute("PRAGMA synchronous = FULL")
             _migrate(connection, 0)
             connection.execute("INSERT INTO log (log_id) VALUES (?)", (uuid.uuid4().hex,))
+            # Only the draft itself is renamed. SQLite moves its -wal file when it closes, but swallows what goes wrong.
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         draft.rename(path)
         _sync_folder(path.parent)
 
