@@ -7,7 +7,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, contextmanager, suppress
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from typing import Final, Literal, TypeVar
 
@@ -183,19 +183,23 @@ class SQLiteStore:
     async def _open_writer(self, resources: AsyncExitStack) -> Connection:
         writer = await Connection.open(self._path, "rw", self._gil)
         resources.push_async_callback(writer.close)
-        resources.push_async_callback(self._sign_off)
         if await writer.row("PRAGMA journal_mode = WAL") != ("wal",):
             raise StoreFailedError(f"{self._path}: this file system cannot hold a write-ahead log")
         await writer.rows(f"PRAGMA synchronous = {self._synchronous.upper()}")
         # SQLite's automatic checkpoint swallows I/O errors; ours are looked at.
         await writer.rows("PRAGMA wal_autocheckpoint = 0")
         await writer.rows("UPDATE log SET writer_pid = ?", (os.getpid(),))
+        resources.push_async_callback(self._sign_off, writer)
         return writer
 
-    async def _sign_off(self) -> None:
-        """Whoever is refused from now on is not told of this process."""
-        with suppress(StoreError):
-            await self._writer.rows("UPDATE log SET writer_pid = NULL")
+    async def _sign_off(self, writer: Connection) -> None:
+        """Whoever is refused from now on is not told of this process; what was not moved yet is moved."""
+        try:
+            await writer.rows("UPDATE log SET writer_pid = NULL")
+            # As it closes SQLite would do it as well, but swallow I/O errors.
+            await writer.rows("PRAGMA wal_checkpoint(PASSIVE)")
+        except StoreError as error:
+            log.warning("the write-ahead log stays beside the database, for the next opening to recover: %s", error)
 
     async def close(self) -> None:
         """Move the write-ahead log into the database and release the file; it may be called twice."""
