@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import aiosqlite
+from anyio import to_thread
 
 from asyncbus.errors import ForkedProcessError, StoreCorruptError, StoreFailedError
 from asyncbus.store.begun import Begun
@@ -50,9 +51,18 @@ class Connection:
             )
             # A bus that nobody closed must not keep the process from ending; SQLite's file bears being left like that.
             opening._thread.daemon = True  # noqa: SLF001  # aiosqlite has no option for it
-            connection = await opening
+            try:
+                connection = await opening
+            except BaseException:
+                # Its thread was told to end, and answers the loop once more: the loop must not end before it.
+                await to_thread.run_sync(opening._thread.join)  # noqa: SLF001  # as above
+                raise
             if mode != "rw":  # pages are read once, one after the other
-                await connection.execute_fetchall("PRAGMA cache_size = -500")
+                try:
+                    await connection.execute_fetchall("PRAGMA cache_size = -500")
+                except BaseException:
+                    await connection.close()
+                    raise
         return cls(connection, path, gil)
 
     async def rows(self, sql: str, bound: Sequence[Any] = ()) -> list[sqlite3.Row]:
