@@ -15,6 +15,7 @@ from asyncbus.errors import (
     NotAnEventStoreError,
     SchemaTooNewError,
     StoreCorruptError,
+    StoreFailedError,
     StoreIsDirectoryError,
     StoreNotFoundError,
     StoreReadOnlyError,
@@ -40,7 +41,7 @@ def prepare(path: Path, *, read_only: bool) -> None:
 
     Raises:
         StoreNotFoundError, StoreIsDirectoryError, StoreReadOnlyError, NotAnEventStoreError, SchemaTooNewError,
-        StoreCorruptError, StoreFullError
+        StoreCorruptError, StoreFullError, StoreFailedError
     """
     check_place(path, read_only=read_only)
     if not path.exists():
@@ -89,7 +90,7 @@ def _create(path: Path) -> None:
             connection.execute("PRAGMA page_size = 4096")
             connection.execute("PRAGMA auto_vacuum = NONE")
             if connection.execute("PRAGMA journal_mode = WAL").fetchone() != ("wal",):
-                raise StoreReadOnlyError(f"{path}: this file system cannot hold a write-ahead log")
+                raise StoreFailedError(f"{path}: this file system cannot hold a write-ahead log")
             connection.execute("PRAGMA synchronous = FULL")
             _migrate(connection, 0)
             connection.execute("INSERT INTO log (log_id) VALUES (?)", (uuid.uuid4().hex,))
