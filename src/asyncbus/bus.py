@@ -6,6 +6,8 @@ import asyncio
 import itertools
 import logging
 import threading
+import warnings
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
@@ -376,6 +378,11 @@ class EventBus(Publishing, Subscribing):
         if error is None:
             return Health(status="ok")
         return Health(status="failed" if isinstance(error, StoreFailedError) else "degraded", reason=error)
+
+    def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
+        # The function is kept as a default: at the end of the interpreter the module may have lost its names.
+        if getattr(self, "_is_open", False):  # not set where __init__ has refused an option
+            _warn(f"{self!r} was never closed; use `async with` or await its close()", ResourceWarning, source=self)
 
     def __repr__(self) -> str:
         state = self.health().status
