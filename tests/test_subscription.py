@@ -134,6 +134,7 @@ async def test_a_start_that_was_removed_is_refused() -> None:
 # --- catching up -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault(70)
 async def test_history_and_what_comes_meanwhile_are_read_without_gap_or_duplicate() -> None:
     store = GatedStore()
     log = await opened("a", "b", "a", store=store)
@@ -247,6 +248,7 @@ async def test_a_past_that_cannot_be_read_ends_the_reader() -> None:
     assert log.fanout._index.receivers("a") == ()
 
 
+@pytest.mark.fault(70)
 @settings(max_examples=60)
 @given(st.data())
 async def test_any_mix_of_reading_and_committing_delivers_each_event_once_in_order(data: st.DataObject) -> None:

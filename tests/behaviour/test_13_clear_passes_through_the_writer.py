@@ -12,6 +12,7 @@ from tests.behaviour.stage import Log, payloads, sequences, take, ticks, until
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(20)]
 
 
+@pytest.mark.fault(36)
 async def test_the_log_is_empty_and_sequences_go_on(log: Log) -> None:
     async with log.bus() as bus:
         await bus.publish_many([("a", None)] * 5)
@@ -22,6 +23,7 @@ async def test_the_log_is_empty_and_sequences_go_on(log: Log) -> None:
         assert sequences(await bus.query()) == sequences(bus.recent()) == [6]
 
 
+@pytest.mark.fault(36)
 async def test_numbers_are_not_used_twice_after_a_restart_either(log: Log) -> None:
     for first in (1, 6):
         async with log.bus() as bus:

@@ -145,6 +145,7 @@ class Hanging:
                 self.cancelled += 1
 
 
+@pytest.mark.fault(57)
 @pytest.mark.fault(58)
 @pytest.mark.parametrize("how", ["hang", "swallow"])
 async def test_a_handler_that_never_ends_is_left_behind_by_name(
