@@ -276,7 +276,8 @@ class Subscription:
                 if self.overflows == 1:
                     log.info("subscription %s has fallen behind and reads from the log", self.name)
                 self._queue.extend(records[:room])
-                self._read_to = self._queue[-1].sequence
+                # Not the last one it holds: what was removed between that and the first that does not fit was not its.
+                self._read_to = records[room].sequence - 1
                 self._live = False
             case "block":
                 self._queue.extend(records)

@@ -91,6 +91,16 @@ async def test_whoever_was_owed_cleared_events_is_told(log: Log) -> None:
         assert sequences(await take(bus.subscribe("a", start="earliest"), 1)) == [6]
 
 
+async def test_a_reader_that_falls_behind_after_a_clear_was_owed_nothing_of_what_was_removed(log: Log) -> None:
+    async with log.bus() as bus:
+        events = bus.subscribe("a", capacity=2)
+        await bus.publish_many([("a", None), ("a", None), ("b", None)])
+        await bus.clear()
+        await bus.publish("a")
+        assert events.phase == "catching_up"
+        assert sequences(await take(events, 3)) == [1, 2, 4]
+
+
 async def test_a_reader_in_the_middle_of_a_page_finishes_it_and_is_told(log: Log) -> None:
     async with log.bus() as bus:
         for _ in range(3):
