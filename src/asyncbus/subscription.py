@@ -240,6 +240,8 @@ class Subscription:
 
     def finish(self) -> None:
         """The bus is closing: a live reader gets what its queue holds, one that is catching up stops where it is."""
+        if not self._open:  # it overflowed in the last commit, say: what it holds is still delivered
+            return
         if not self._live:
             self.end()
         elif self._fanout is not None and self._leave(None, self._fanout.history.head):
