@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from anyio import to_thread
 
 from asyncbus import SQLiteStore, StoreFailedError, connect
 from asyncbus.testing import record
@@ -44,6 +45,7 @@ async def test_a_dead_thread_is_an_error_and_not_a_wait_for_ever(path: Path) -> 
         future = store._writer._connection.stop()  # as it ends when its loop is closed under it
         assert future is not None
         await future
+        await to_thread.run_sync(store._writer._thread.join)
 
         with pytest.raises(StoreFailedError, match="open it again"):
             await store.append([record("a.b")])
