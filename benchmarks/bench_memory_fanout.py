@@ -1,8 +1,10 @@
-"""What fan-out costs by itself: the memory store, beside plain queues with a worker each."""
+"""What fan-out costs by itself: the memory store, beside plain queues with a worker each, and beside the emitters."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Coroutine
+from functools import partial
 from itertools import cycle, islice
 from time import perf_counter
 from typing import Any
@@ -11,10 +13,21 @@ import msgspec
 
 from benchmarks.harness import Contestant, Question, Setting, Target, single
 from benchmarks.ours import opened
+from benchmarks.peers import bubus, emitters
 from benchmarks.workload import PATTERN, TEXTS, TYPE, Handled, payloads
 
 _CAPACITY = 1024
-_FLOORS = {1: 0.4, 10: 1.0, 100: 1.2}
+_FLOORS = {1: 0.4, 10: 1.0, 100: 1.2, 1000: None}
+"""Subscribers → what is asked of the ratio to plain queues; at 1,000 nothing is, it is shown."""
+
+EMITTERS: dict[str, Callable[[int, int], Coroutine[Any, Any, float]]] = {
+    "aiopubsub": emitters.aiopubsub,
+    "blinker": emitters.blinker,
+    "broadcaster": emitters.broadcaster,
+    "bubus": bubus.fan_out,
+    "pyee": emitters.pyee,
+    "pymitter": emitters.pymitter,
+}
 _BYTES = tuple(text.encode() for text in TEXTS)
 
 
@@ -25,39 +38,56 @@ class Message(msgspec.Struct):
 
 
 def question(setting: Setting) -> Question:
-    deliveries = setting.pick(full=300_000, quick=60_000, tiny=1_000)
-
-    def contestants(subscribers: int) -> tuple[Contestant, Contestant]:
-        count = deliveries // subscribers
-        return (
-            single(
-                f"asyncbus, memory store, {subscribers}",
-                "deliveries/s",
-                lambda: asyncio.run(published_to_handled(count, subscribers)),
-            ),
-            single(
-                f"asyncio.Queue, {subscribers}",
-                "deliveries/s",
-                lambda: asyncio.run(queued_to_handled(count, subscribers)),
-                "limit",
-            ),
-        )
-
     return Question(
-        title="memory store, publish to handler that reads the data, 1 / 10 / 100 subscribers",
-        contestants=[contestant for subscribers in _FLOORS for contestant in contestants(subscribers)],
-        targets=[
-            Target(
-                f"{subscribers}: at least {floor} of plain `asyncio.Queue`s whose workers decode the same bytes and "
-                "call the same handler",
-                f"asyncbus, memory store, {subscribers}",
-                f"asyncio.Queue, {subscribers}",
-                at_least=floor,
-            )
-            for subscribers, floor in _FLOORS.items()
-        ],
-        notes=f"Queues hold {_CAPACITY:,}, as a subscription's does; what is put into them is encoded beforehand.",
+        title="memory store, publish to handler that reads the data, 1 / 10 / 100 / 1,000 subscribers",
+        contestants=[contestant for subscribers in _FLOORS for contestant in _contestants(setting, subscribers)],
+        targets=[_target(subscribers, floor) for subscribers, floor in _FLOORS.items()],
+        notes=f"Queues hold {_CAPACITY:,}, as a subscription's does; what is put into them is encoded beforehand.\n"
+        "A handler of ours, and one behind a queue, decodes data of its own; the peers hand the same object to all.\n"
+        "blinker and pymitter have no queues: the publisher awaits the handlers, blinker one after the other. "
+        "aiopubsub and broadcaster queue without a bound, and pyee starts a task for each delivery, waited for every "
+        "thousand. bubus runs each handler in a task with a deadline and keeps its result.\n"
+        "blinker, broadcaster and pyee have no patterns: their subscribers name the type. None of the peers keeps an "
+        "event for who comes late.",
     )
+
+
+def _contestants(setting: Setting, subscribers: int) -> list[Contestant]:
+    """Ours, plain queues and the peers, to so many subscribers."""
+    count = max(1, setting.pick(full=300_000, quick=60_000, tiny=1_000) // subscribers)
+    slower = max(1, setting.pick(full=30_000, quick=10_000, tiny=1_000) // subscribers)
+    slowest = max(1, setting.pick(full=300, quick=100, tiny=10) // subscribers)
+
+    def run(measure: Callable[[int, int], Coroutine[Any, Any, float]], events: int) -> float:
+        return asyncio.run(measure(events, subscribers))
+
+    unit = "deliveries/s"
+    return [
+        single(_ours(subscribers), unit, partial(run, published_to_handled, count)),
+        single(_limit(subscribers), unit, partial(run, queued_to_handled, count), "limit"),
+        *(
+            single(
+                f"{name}, {subscribers}", unit, partial(run, measure, slowest if name == "bubus" else slower), "peer"
+            )
+            for name, measure in EMITTERS.items()
+        ),
+    ]
+
+
+def _target(subscribers: int, floor: float | None) -> Target:
+    asked = "(1,000: for orientation, " if floor is None else f"{subscribers}: at least {floor} "
+    text = "of plain `asyncio.Queue`s whose workers decode the same bytes and call the same handler"
+    return Target(
+        f"{asked}{text}{')' if floor is None else ''}", _ours(subscribers), _limit(subscribers), at_least=floor
+    )
+
+
+def _ours(subscribers: int) -> str:
+    return f"asyncbus, memory store, {subscribers}"
+
+
+def _limit(subscribers: int) -> str:
+    return f"asyncio.Queue, {subscribers}"
 
 
 async def published_to_handled(count: int, subscribers: int) -> float:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, closing, contextmanager
 from itertools import cycle, islice
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal
 
+import aiosqlite
 import msgspec
 from msgspec import Struct
 
@@ -80,6 +81,16 @@ def database(path: Path, synchronous: Synchronous = "full") -> Iterator[sqlite3.
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("PRAGMA journal_mode = WAL").fetchall()
         connection.execute(f"PRAGMA synchronous = {synchronous}")
+        yield connection
+
+
+@asynccontextmanager
+async def asynchronous(path: Path, table: Table, synchronous: Synchronous) -> AsyncIterator[aiosqlite.Connection]:
+    """The same through aiosqlite, in autocommit, with the table made."""
+    async with aiosqlite.connect(path, isolation_level=None) as connection:
+        await connection.execute("PRAGMA journal_mode = WAL")
+        await connection.execute(f"PRAGMA synchronous = {synchronous}")
+        await connection.executescript(table.schema)
         yield connection
 
 
