@@ -64,9 +64,10 @@ def question(setting: Setting) -> Question:
         notes="`fetchall` of a million rows at once spends much of its time on the memory for them; by pages it is "
         "faster, which is shown beside it.\n"
         f"The peers read the data, from logs of {', '.join(f'{peer.events:,}' for peer in peers)} events "
-        "(eventsourcing, eventsource-py, JetStream), since filling them takes long; it is a rate. eventsourcing selects "
-        "its notifications; eventsource-py has `read_all` fetch the whole log at once, and makes a pydantic object of each "
-        "event. JetStream's server sends to an ordered consumer, from a store that it has just opened again.",
+        "(eventsourcing, eventsource-py, JetStream), since filling them takes long; it is a rate.\n"
+        "eventsourcing selects its notifications; eventsource-py has `read_all` fetch the whole log at once and makes "
+        "a pydantic object of each event; JetStream's server sends to an ordered consumer, from a store that it has "
+        "just opened again.",
     )
 
 

@@ -36,16 +36,20 @@ class Table(Struct, frozen=True):
         return f"INSERT INTO events ({', '.join(self.columns)}) VALUES ({', '.join('?' * len(self.columns))})"
 
 
-REFERENCE = Table(
-    schema="""
-        CREATE TABLE events(sequence integer primary key autoincrement, recorded_at integer not null,
-            time integer not null, type text not null, data text not null, checksum integer not null);
-        CREATE INDEX events_by_type ON events(type);
-    """,
-    columns=("recorded_at", "time", "type", "data", "checksum"),
-    rows=[(_TIME, _TIME, TYPE, text, _CHECKSUM) for text in TEXTS],
-)
-"""The schema that the issue names as the reference."""
+def reference(texts: Sequence[str]) -> Table:
+    """The schema that the issue names as the reference, with rows of these data."""
+    return Table(
+        schema="""
+            CREATE TABLE events(sequence integer primary key autoincrement, recorded_at integer not null,
+                time integer not null, type text not null, data text not null, checksum integer not null);
+            CREATE INDEX events_by_type ON events(type);
+        """,
+        columns=("recorded_at", "time", "type", "data", "checksum"),
+        rows=[(_TIME, _TIME, TYPE, text, _CHECKSUM) for text in texts],
+    )
+
+
+REFERENCE = reference(TEXTS)
 
 BARE = Table(
     schema="CREATE TABLE events(sequence integer primary key, data text not null);",
@@ -94,10 +98,12 @@ async def asynchronous(path: Path, table: Table, synchronous: Synchronous) -> As
         yield connection
 
 
-def insert_rate(path: Path, table: Table, count: int, synchronous: Synchronous = "full") -> float:
-    """Rows a second of `executemany` with 4,096 rows a commit, the rows at hand as tuples before the clock starts."""
-    batch = list(islice(cycle(table.rows), ROWS_A_COMMIT))
-    commits = max(1, round(count / ROWS_A_COMMIT))
+def insert_rate(
+    path: Path, table: Table, count: int, synchronous: Synchronous = "full", *, rows_a_commit: int = ROWS_A_COMMIT
+) -> float:
+    """Rows a second of `executemany`, 4,096 rows a commit, the rows at hand as tuples before the clock starts."""
+    batch = list(islice(cycle(table.rows), rows_a_commit))
+    commits = max(1, round(count / rows_a_commit))
     with database(path, synchronous) as connection:
         connection.executescript(table.schema)
         start = perf_counter()
@@ -106,7 +112,7 @@ def insert_rate(path: Path, table: Table, count: int, synchronous: Synchronous =
             connection.executemany(table.insert, batch)
             connection.execute("COMMIT")
         seconds = perf_counter() - start
-    return commits * ROWS_A_COMMIT / seconds
+    return commits * rows_a_commit / seconds
 
 
 def read_rate(path: Path, *, decode: bool, page: int | None = None) -> float:
