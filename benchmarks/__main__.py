@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import picture, readme
+from benchmarks import bars, charts, curves, picture, readme
 from benchmarks.harness import Setting, Size
 from benchmarks.progress import display
 from benchmarks.questions import NAMES, ask, question
@@ -51,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
         "--dir", type=Path, default=_HERE, help="an existing directory for the logs (default: that of the benchmarks)"
     )
     parser.add_argument("--list", action="store_true", help="list the questions")
-    parser.add_argument("--readme", action="store_true", help="renew the tables and the picture from the results")
+    parser.add_argument("--readme", action="store_true", help="renew the tables and the pictures from the results")
     return parser
 
 
@@ -104,6 +104,9 @@ def _renew_the_readme() -> int:
     readme.README.write_text(readme.renewed(readme.README.read_text(encoding="utf-8"), results), encoding="utf-8")
     picture.PICTURE.parent.mkdir(parents=True, exist_ok=True)
     picture.PICTURE.write_text(picture.drawn(results), encoding="utf-8")
+    for chart in charts.shown(results):
+        drawn = bars.drawn(chart, results) if isinstance(chart, charts.Bars) else curves.drawn(chart, results)
+        charts.path_of(chart).write_text(drawn, encoding="utf-8")
     return 0
 
 

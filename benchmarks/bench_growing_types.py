@@ -32,4 +32,4 @@ def question(setting: Setting) -> Question:
 
 def figure(size: int) -> str:
     """The name of a figure."""
-    return f"{size:,} event types"
+    return f"{size:,} event type{'s' if size > 1 else ''}"

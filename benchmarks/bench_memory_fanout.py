@@ -11,13 +11,13 @@ from typing import Any
 
 import msgspec
 
-from benchmarks.harness import Contestant, Question, Setting, Target, single
+from benchmarks.harness import Contestant, Question, Setting, Size, Target, single
 from benchmarks.ours import opened
 from benchmarks.peers import bubus, emitters
 from benchmarks.workload import PATTERN, TEXTS, TYPE, Handled, payloads
 
 _CAPACITY = 1024
-_FLOORS = {1: 0.4, 10: 1.0, 100: 1.2, 1000: None}
+FLOORS = {1: 0.4, 10: 1.0, 100: 1.2, 1000: None}
 """Subscribers → what is asked of the ratio to plain queues; at 1,000 nothing is, it is shown."""
 
 EMITTERS: dict[str, Callable[[int, int], Coroutine[Any, Any, float]]] = {
@@ -38,10 +38,12 @@ class Message(msgspec.Struct):
 
 
 def question(setting: Setting) -> Question:
+    sizes = [size for size in FLOORS if setting.size is not Size.TINY or size < 100]
+
     return Question(
         title="memory store, publish to handler that reads the data, 1 / 10 / 100 / 1,000 subscribers",
-        contestants=[contestant for subscribers in _FLOORS for contestant in _contestants(setting, subscribers)],
-        targets=[_target(subscribers, floor) for subscribers, floor in _FLOORS.items()],
+        contestants=[contestant for subscribers in sizes for contestant in _contestants(setting, subscribers)],
+        targets=[_target(subscribers, FLOORS[subscribers]) for subscribers in sizes],
         notes=f"Queues hold {_CAPACITY:,}, as a subscription's does; what is put into them is encoded beforehand.\n"
         "A handler of ours, and one behind a queue, decodes data of its own; the peers hand the same object to all.\n"
         "blinker and pymitter have no queues: the publisher awaits the handlers, blinker one after the other. "
@@ -63,12 +65,10 @@ def _contestants(setting: Setting, subscribers: int) -> list[Contestant]:
 
     unit = "deliveries/s"
     return [
-        single(_ours(subscribers), unit, partial(run, published_to_handled, count)),
-        single(_limit(subscribers), unit, partial(run, queued_to_handled, count), "limit"),
+        single(ours(subscribers), unit, partial(run, published_to_handled, count)),
+        single(limit(subscribers), unit, partial(run, queued_to_handled, count), "limit"),
         *(
-            single(
-                f"{name}, {subscribers}", unit, partial(run, measure, slowest if name == "bubus" else slower), "peer"
-            )
+            single(peer(name, subscribers), unit, partial(run, measure, slowest if name == "bubus" else slower), "peer")
             for name, measure in EMITTERS.items()
         ),
     ]
@@ -77,17 +77,22 @@ def _contestants(setting: Setting, subscribers: int) -> list[Contestant]:
 def _target(subscribers: int, floor: float | None) -> Target:
     asked = "(1,000: for orientation, " if floor is None else f"{subscribers}: at least {floor} "
     text = "of plain `asyncio.Queue`s whose workers decode the same bytes and call the same handler"
-    return Target(
-        f"{asked}{text}{')' if floor is None else ''}", _ours(subscribers), _limit(subscribers), at_least=floor
-    )
+    return Target(f"{asked}{text}{')' if floor is None else ''}", ours(subscribers), limit(subscribers), at_least=floor)
 
 
-def _ours(subscribers: int) -> str:
+def ours(subscribers: int) -> str:
+    """The name of our figure."""
     return f"asyncbus, memory store, {subscribers}"
 
 
-def _limit(subscribers: int) -> str:
+def limit(subscribers: int) -> str:
+    """That of plain queues."""
     return f"asyncio.Queue, {subscribers}"
+
+
+def peer(name: str, subscribers: int) -> str:
+    """That of a peer."""
+    return f"{name}, {subscribers}"
 
 
 async def published_to_handled(count: int, subscribers: int) -> float:

@@ -15,6 +15,7 @@ from benchmarks.workload import PATTERN, TYPE, Handled, payloads
 
 FULL = "asyncbus, FULL"
 NORMAL = "asyncbus, NORMAL"
+LIMIT = "aiosqlite, FULL, reference schema"
 BUBUS = "bubus, with its log file"
 EVENTSOURCING = "eventsourcing, SQLite recorder, FULL"
 EVENTSOURCE = "eventsource-py, SQLite store, FULL"

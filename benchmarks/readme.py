@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from benchmarks import charts
 from benchmarks.results import Result
 from benchmarks.verdicts import Verdict
 from benchmarks.wording import measured, met, ratio
@@ -29,7 +30,7 @@ def renewed(text: str, results: Sequence[Result]) -> str:
 
 
 def tables(results: Sequence[Result]) -> Iterator[str]:
-    """The summary, the machines, then each question with all its figures, as lines of Markdown."""
+    """The summary, the machines, the charts, then each question with all its figures, as lines of Markdown."""
     verdicts = [verdict for result in results for verdict in result.verdicts if verdict.met is not None]
     yield f"{sum(bool(verdict.met) for verdict in verdicts)} of {len(verdicts)} targets met."
     yield ""
@@ -39,6 +40,9 @@ def tables(results: Sequence[Result]) -> Iterator[str]:
     )
     yield ""
     yield from _machines(results)
+    for chart in charts.shown(results):
+        yield ""
+        yield f"![{chart.title}](../docs/assets/{charts.path_of(chart).name})"
     for result in results:
         yield from _details(result)
 
