@@ -89,7 +89,7 @@ def question(setting: Setting) -> Question:
         "is judged by, though a stall of the disk counts once there and for everything that was due meanwhile here.\n"
         "NORMAL syncs nothing at a commit; its tail is the checkpoints, which sync the log and the database "
         "every so many pages while the next commits wait.\n"
-        f"The 99.9th percentile is of {count:,} events a round, so it is the {count // 1000 + 1}. worst of them.\n"
+        f"The 99.9th percentile is decided by the few worst of {count:,} events a round.\n"
         "JetStream publishes with `publish_async` to a push consumer; by default nothing is synced before it delivers, "
         "as with NORMAL, and with `always` every message is, as with FULL.",
     )

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from functools import partial
 from itertools import cycle, islice
 from time import perf_counter
 from typing import Any
 
 import msgspec
 
-from benchmarks.harness import Contestant, Question, Setting, Size, Target, single
+from benchmarks.harness import Contestant, Question, Role, Setting, Size, Target, single
 from benchmarks.ours import opened
 from benchmarks.peers import bubus, emitters
 from benchmarks.workload import PATTERN, TEXTS, TYPE, Handled, payloads
@@ -20,14 +19,19 @@ _CAPACITY = 1024
 FLOORS = {1: 0.4, 10: 1.0, 100: 1.2, 1000: None}
 """Subscribers → what is asked of the ratio to plain queues; at 1,000 nothing is, it is shown."""
 
-EMITTERS: dict[str, Callable[[int, int], Coroutine[Any, Any, float]]] = {
-    "aiopubsub": emitters.aiopubsub,
-    "blinker": emitters.blinker,
-    "broadcaster": emitters.broadcaster,
-    "bubus": bubus.fan_out,
-    "pyee": emitters.pyee,
-    "pymitter": emitters.pymitter,
+FanOut = Callable[[int, int], Coroutine[Any, Any, float]]
+"""Measures so many events to so many subscribers, in deliveries a second."""
+
+EMITTERS: dict[str, tuple[FanOut, int]] = {
+    "aiopubsub": (emitters.aiopubsub, 10),
+    "blinker": (emitters.blinker, 1),
+    "broadcaster": (emitters.broadcaster, 1),
+    "bubus": (bubus.fan_out, 1000),
+    "pyee": (emitters.pyee, 10),
+    "pymitter": (emitters.pymitter, 10),
 }
+"""The peers, each with how much less than ours it is given to do, so that it takes no longer."""
+
 _BYTES = tuple(text.encode() for text in TEXTS)
 
 
@@ -56,21 +60,16 @@ def question(setting: Setting) -> Question:
 
 def _contestants(setting: Setting, subscribers: int) -> list[Contestant]:
     """Ours, plain queues and the peers, to so many subscribers."""
-    count = max(1, setting.pick(full=300_000, quick=60_000, tiny=1_000) // subscribers)
-    slower = max(1, setting.pick(full=30_000, quick=10_000, tiny=1_000) // subscribers)
-    slowest = max(1, setting.pick(full=300, quick=100, tiny=10) // subscribers)
+    deliveries = setting.pick(full=300_000, quick=60_000, tiny=1_000)
 
-    def run(measure: Callable[[int, int], Coroutine[Any, Any, float]], events: int) -> float:
-        return asyncio.run(measure(events, subscribers))
+    def contestant(name: str, measure: FanOut, less: int, role: Role) -> Contestant:
+        count = max(1, deliveries // less // subscribers)
+        return single(name, "deliveries/s", lambda: asyncio.run(measure(count, subscribers)), role)
 
-    unit = "deliveries/s"
     return [
-        single(ours(subscribers), unit, partial(run, published_to_handled, count)),
-        single(limit(subscribers), unit, partial(run, queued_to_handled, count), "limit"),
-        *(
-            single(peer(name, subscribers), unit, partial(run, measure, slowest if name == "bubus" else slower), "peer")
-            for name, measure in EMITTERS.items()
-        ),
+        contestant(ours(subscribers), published_to_handled, 1, "ours"),
+        contestant(limit(subscribers), queued_to_handled, 1, "limit"),
+        *(contestant(peer(name, subscribers), measure, less, "peer") for name, (measure, less) in EMITTERS.items()),
     ]
 
 
