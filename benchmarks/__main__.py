@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks import bars, charts, curves, picture, readme
+from benchmarks.chart import Bars, path_of
 from benchmarks.harness import Setting, Size
 from benchmarks.progress import display
 from benchmarks.questions import NAMES, ask, question
@@ -105,8 +106,8 @@ def _renew_the_readme() -> int:
     picture.PICTURE.parent.mkdir(parents=True, exist_ok=True)
     picture.PICTURE.write_text(picture.drawn(results), encoding="utf-8")
     for chart in charts.shown(results):
-        drawn = bars.drawn(chart, results) if isinstance(chart, charts.Bars) else curves.drawn(chart, results)
-        charts.path_of(chart).write_text(drawn, encoding="utf-8")
+        drawn = bars.drawn(chart, results) if isinstance(chart, Bars) else curves.drawn(chart, results)
+        path_of(chart).write_text(drawn, encoding="utf-8")
     return 0
 
 

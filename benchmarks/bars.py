@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from benchmarks.charts import OURS, Bars, Column, by_name
+from benchmarks.chart import OURS, Bars, Column, by_name
 from benchmarks.ink import DASHES, FAINT, MET, TEXT, svg, write
 from benchmarks.results import Result
 from benchmarks.verdicts import Figure as Outcome

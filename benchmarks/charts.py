@@ -5,10 +5,7 @@ Nothing here draws: `bars.py` and `curves.py` do.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-
-from msgspec import Struct
+from collections.abc import Sequence
 
 from benchmarks import bench_concurrent_stored as by_tasks
 from benchmarks import bench_emulator as emulator
@@ -21,93 +18,8 @@ from benchmarks import bench_memory_fanout as fan_out
 from benchmarks import bench_publish_to_handled as pipelined
 from benchmarks import bench_replay as replay
 from benchmarks import bench_single_stored as singly
+from benchmarks.chart import OURS, Bars, Column, Curves, Line, Panel
 from benchmarks.results import Result
-from benchmarks.verdicts import Figure
-
-FOLDER = Path(__file__).resolve().parent.parent / "docs" / "assets"
-
-OURS = "asyncbus"
-
-
-class Column(Struct, frozen=True):
-    """One question, side by side: who → name of the figure, and the figure of the limit with its words."""
-
-    question: str
-    heading: str
-    more: str
-    figures: Mapping[str, str]
-    limit: tuple[str, str] | None = None
-
-
-class Bars(Struct, frozen=True):
-    """A picture of bars: a row for each who, a column for each question."""
-
-    name: str
-    title: str
-    rows: Sequence[str]
-    columns: Sequence[Column]
-
-    @property
-    def named(self) -> Iterator[tuple[str, str]]:
-        """Every figure shown, as its question and its name."""
-        for column in self.columns:
-            limit = () if column.limit is None else (column.limit[1],)
-            yield from ((column.question, figure) for figure in (*column.figures.values(), *limit))
-
-
-class Line(Struct, frozen=True):
-    """What one figure does as something grows: the sizes, each with the name of its figure."""
-
-    label: str
-    points: Sequence[tuple[float, str]]
-    limit: bool = False
-
-
-class Panel(Struct, frozen=True):
-    """Lines on one scale: across what grows, upwards what is measured."""
-
-    question: str
-    heading: str
-    across: str
-    upwards: str
-    lines: Sequence[Line]
-    logarithmic: bool = False
-
-
-class Curves(Struct, frozen=True):
-    """A picture of panels."""
-
-    name: str
-    title: str
-    panels: Sequence[Panel]
-
-    @property
-    def named(self) -> Iterator[tuple[str, str]]:
-        """Every figure shown, as its question and its name."""
-        for panel in self.panels:
-            yield from ((panel.question, figure) for line in panel.lines for _, figure in line.points)
-
-
-def path_of(chart: Bars | Curves) -> Path:
-    """Where the picture is kept."""
-    return FOLDER / f"{chart.name}.svg"
-
-
-def shown(results: Sequence[Result]) -> list[Bars | Curves]:
-    """The charts whose questions were all asked, with all their figures, whether or not each could be measured."""
-    asked = {(result.question, name) for result in results for name in result.figures}
-    return [chart for chart in CHARTS if asked.issuperset(chart.named)]
-
-
-def by_name(results: Sequence[Result]) -> dict[tuple[str, str], Figure]:
-    """Every figure that was measured, by its question and its name."""
-    return {
-        (result.question, name): figure
-        for result in results
-        for name, figure in result.figures.items()
-        if figure.spread
-    }
-
 
 _FULL, _NORMAL = "asyncbus, FULL", "asyncbus, NORMAL ¹"
 _ALWAYS, _DEFAULT = "JetStream, synced always", "JetStream, default ¹"
@@ -222,12 +134,12 @@ _LATENCY = Bars(
     ],
 )
 
-_DEMO, _ALONE = "asyncbus, the demo's subscribers", "asyncbus, nobody subscribes"
+_DEMO, _ALONE, _KEPT = "asyncbus, the whole demo", "asyncbus, no subscriber", "a hook that keeps it"
 
 _EMULATOR = Bars(
     name="emulator",
     title="What an emulator pays to tell every basic block",
-    rows=(_DEMO, _ALONE, "a hook that appends to a deque"),
+    rows=(_DEMO, _ALONE, _KEPT),
     columns=(
         Column(
             "emulator",
@@ -236,7 +148,7 @@ _EMULATOR = Bars(
             {
                 _DEMO: emulator.WHOLE,
                 _ALONE: emulator.ALONE,
-                "a hook that appends to a deque": emulator.KEPT,
+                _KEPT: emulator.KEPT,
             },
             ("a hook that does nothing", emulator.NOTHING),
         ),
@@ -314,3 +226,9 @@ _GROWTH = Curves(
 )
 
 CHARTS: tuple[Bars | Curves, ...] = (_DURABLE, _FAN_OUT, _CATCH_UP, _LATENCY, _GROWTH, _EMULATOR)
+
+
+def shown(results: Sequence[Result]) -> list[Bars | Curves]:
+    """The charts whose questions were all asked, with all their figures, whether or not each could be measured."""
+    asked = {(result.question, name) for result in results for name in result.figures}
+    return [chart for chart in CHARTS if asked.issuperset(chart.named)]

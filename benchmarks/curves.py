@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from benchmarks.charts import Curves, Line, Panel, by_name
+from benchmarks.chart import Curves, Line, Panel, by_name
 from benchmarks.ink import DASHES, MET, OTHERS, TEXT, svg, write
 from benchmarks.results import Result
 from benchmarks.verdicts import Figure as Outcome

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from benchmarks import charts
+from benchmarks.chart import path_of
 from benchmarks.results import Result
 from benchmarks.verdicts import Verdict
 from benchmarks.wording import measured, met, ratio
@@ -42,7 +43,7 @@ def tables(results: Sequence[Result]) -> Iterator[str]:
     yield from _machines(results)
     for chart in charts.shown(results):
         yield ""
-        yield f"![{chart.title}](../docs/assets/{charts.path_of(chart).name})"
+        yield f"![{chart.title}](../docs/assets/{path_of(chart).name})"
     for result in results:
         yield from _details(result)
 

@@ -19,6 +19,7 @@ import msgspec
 import pytest
 
 from benchmarks import charts, readme
+from benchmarks.chart import Bars, Column, Curves, Line, Panel, path_of
 from benchmarks.contained import FailedError, TookTooLongError, contained, tell
 from benchmarks.harness import (
     Contestant,
@@ -327,39 +328,41 @@ def test_the_picture_shows_the_results_that_are_there(picture: ModuleType) -> No
 
 # --- the charts ---
 
+Drawing = Callable[[Bars | Curves, Sequence[Result]], str]
+
 
 @pytest.fixture(scope="module")
-def drawn(picture: ModuleType) -> Callable[[charts.Bars | charts.Curves, Sequence[Result]], str]:
+def drawn(picture: ModuleType) -> Drawing:
     from benchmarks import bars, curves  # noqa: PLC0415 - they need matplotlib, as `picture` does
 
-    def draw(chart: charts.Bars | charts.Curves, results: Sequence[Result]) -> str:
-        return bars.drawn(chart, results) if isinstance(chart, charts.Bars) else curves.drawn(chart, results)
+    def draw(chart: Bars | Curves, results: Sequence[Result]) -> str:
+        return bars.drawn(chart, results) if isinstance(chart, Bars) else curves.drawn(chart, results)
 
     return draw
 
 
-BARS = charts.Bars(
+BARS = Bars(
     "speed",
     "How fast",
     ("asyncbus", "a peer", "absent"),
-    [charts.Column("speed", "in turn", "events/s", {"asyncbus": "ours", "a peer": "theirs", "absent": "none"})],
+    [Column("speed", "in turn", "events/s", {"asyncbus": "ours", "a peer": "theirs", "absent": "none"})],
 )
-CURVES = charts.Curves(
+CURVES = Curves(
     "growth",
     "How it grows",
-    [charts.Panel("speed", "a log", "events", "ms", [charts.Line("open", [(1, "one"), (10, "ten"), (100, "none")])])],
+    [Panel("speed", "a log", "events", "ms", [Line("open", [(1, "one"), (10, "ten"), (100, "none")])])],
 )
 
 
 def test_a_chart_of_bars_shows_each_median_and_says_what_was_not_measured(
-    drawn: Callable[[charts.Bars | charts.Curves, Sequence[Result]], str],
+    drawn: Drawing,
 ) -> None:
     results = [answered(Readings({"ours": [7.0, 8.0, 9.0], "theirs": [2.0]}))]
     assert {"How fast", "asyncbus", "8.00", "2.00", "absent", "not measured"} <= set(texts(drawn(BARS, results)))
 
 
 def test_a_chart_of_bars_names_its_limit(
-    drawn: Callable[[charts.Bars | charts.Curves, Sequence[Result]], str],
+    drawn: Drawing,
 ) -> None:
     column = msgspec.structs.replace(BARS.columns[0], limit=("by hand", "theirs"))
     chart = msgspec.structs.replace(BARS, columns=[column])
@@ -368,7 +371,7 @@ def test_a_chart_of_bars_names_its_limit(
 
 
 def test_a_chart_of_curves_shows_the_sizes_that_were_measured(
-    drawn: Callable[[charts.Bars | charts.Curves, Sequence[Result]], str],
+    drawn: Drawing,
 ) -> None:
     shown = set(texts(drawn(CURVES, [answered(Readings({"one": [1.0, 2.0], "ten": [3.0, 4.0]}))])))
     assert {"a log, ms", "events", "1", "10"} <= shown
@@ -376,7 +379,7 @@ def test_a_chart_of_curves_shows_the_sizes_that_were_measured(
 
 
 def test_a_chart_is_the_same_each_time_it_is_drawn(
-    drawn: Callable[[charts.Bars | charts.Curves, Sequence[Result]], str],
+    drawn: Drawing,
 ) -> None:
     results = [answered(Readings({"ours": [8.0], "one": [1.0], "ten": [3.0]}))]
     for chart in (BARS, CURVES):
@@ -406,11 +409,11 @@ def test_every_figure_of_a_chart_is_one_of_its_question(tmp_path: Path) -> None:
 
 
 def test_the_charts_show_the_results_that_are_there(
-    drawn: Callable[[charts.Bars | charts.Curves, Sequence[Result]], str],
+    drawn: Drawing,
 ) -> None:
     results = [load(path) for name in NAMES if (path := place(name, Size.FULL)).exists()]
     for chart in charts.shown(results):
-        kept = charts.path_of(chart).read_text(encoding="utf-8")
+        kept = path_of(chart).read_text(encoding="utf-8")
         assert texts(kept) == texts(drawn(chart, results)), "run python -m benchmarks --readme"
 
 

@@ -155,13 +155,16 @@ def _server(directory: Path, sync: Sync) -> Iterator[str]:
     )
     with subprocess.Popen([_program(), "-c", str(settings)], stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
+        # What it says once it is ready is taken from it, so that it never waits for a reader.
+        listening = Thread(target=deque, args=(process.stderr, 0), daemon=True)
         try:
             address = _address(process.stderr)
-            # What it says from here on is taken from it, so that it never waits for a reader.
-            Thread(target=deque, args=(process.stderr, 0), daemon=True).start()
+            listening.start()
             yield address
         finally:
             _end(process)
+            if listening.is_alive():
+                listening.join()
 
 
 def _address(lines: Iterable[str]) -> str:
