@@ -25,6 +25,7 @@ NAMES = (
     "replay",
     "rare_pattern",
     "busy_loop",
+    "choices",
     "far_behind",
     "latency",
     "growing_log",
