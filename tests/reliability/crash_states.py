@@ -29,12 +29,12 @@ import asyncio
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from random import Random
 
-from tests.reliability.crash_states_disk import Contents, Disk, Write
+from tests.reliability.crash_states_disk import Contents, Disk, SyncBegan, Synced, Write
 from tests.reliability.crash_states_judge import History, Log, look
 from tests.reliability.crash_states_plan import Synchronous, plan
 from tests.reliability.crash_states_trace import COMMAND, Note, Step, Trace
@@ -51,7 +51,9 @@ class Trial:
 
     Args:
         synchronous: what the store is told.
-        promised: what must hold; another one only in a control, as is any `fault` of the processes.
+        promised: what must hold; another one only in a control, as are the next two.
+        fault: what the processes do wrong.
+        lied_about: the name of a file whose syncs the drive takes no notice of; "" is the folder.
     """
 
     def __init__(
@@ -62,12 +64,14 @@ class Trial:
         *,
         promised: Synchronous | None = None,
         fault: str = "none",
+        lied_about: str | None = None,
     ) -> None:
         self._seed = seed
         self._folder = folder
         self._synchronous = synchronous
         self._promised = promised or synchronous
         self._fault = fault
+        self._lied_about = lied_about
         self._random = Random(seed)
         self._seen: dict[bytes, Log] = {}
         self._figures = Figures()
@@ -85,7 +89,7 @@ class Trial:
             disk, history = await self._follow(run, steps, disk, history)
         return self._figures
 
-    def _trace(self, run: int, disk: Disk) -> list[Step]:
+    def _trace(self, run: int, disk: Disk) -> Sequence[Step]:
         """What the process of a run does to the disk."""
         folder, marks, log = (self._folder / f"{name}-{run}" for name in ("disk", "marks", "trace"))
         folder.mkdir()
@@ -93,17 +97,16 @@ class Trial:
             (folder / name).write_bytes(content)
         options = map(str, (folder, marks, self._seed, run, self._synchronous, self._fault))
         child = (sys.executable, "-m", "tests.reliability.crash_states_child", *options)
-        done = subprocess.run(
-            (*COMMAND, "-o", log, *child), cwd=REPOSITORY, capture_output=True, text=True, check=False
-        )
+        command = (*COMMAND, "-o", str(log), *child)
+        done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=60)
         if done.returncode:
-            raise RuntimeError(f"the traced process failed: {done.stderr}")
+            raise Violation(f"{self._synchronous}, run {run} failed: {done.stderr}")
         with log.open() as lines:
             steps = list(Trace(folder, marks, disk.names(), disk.next_file()).steps(lines))
         check_model(disk, steps, folder)
-        return steps
+        return without_syncs(steps, self._lied_about)
 
-    async def _follow(self, run: int, steps: list[Step], disk: Disk, history: History) -> tuple[Disk, History]:
+    async def _follow(self, run: int, steps: Sequence[Step], disk: Disk, history: History) -> tuple[Disk, History]:
         """Cut the power after each step; return how things stand where the next run is to begin."""
         operations = plan(self._seed, run).operations()
         next_begins = self._random.randrange(len(steps))
@@ -113,17 +116,27 @@ class Trial:
                 if not isinstance(step, Note):
                     disk.apply(step)
                 history.apply(step, operations)
-                for contents in self._states(disk):
-                    place = history.place(await self._look(contents))
+                contents, place = await self._cut(disk, history)
             except Violation as violation:
                 where = f"{self._synchronous}, run {run}, after step {number} ({_told(step)})"
                 raise Violation(f"{where}: {violation}") from None
             if number == next_begins:
-                left = disk.copy(), history.copy()
-                if self._random.random() < 0.5:  # else the process is killed, and what is not synced goes on waiting
-                    left[1].cut(place)
-                    left = Disk(contents), left[1]
+                left = self._interrupted(disk, history, contents, place)
         return left
+
+    async def _cut(self, disk: Disk, history: History) -> tuple[Contents, int]:
+        """Cut the power now, in several ways; return what the last of them left, and how many operations that is."""
+        for contents in self._states(disk):
+            place = history.place(await self._look(contents))
+        return contents, place
+
+    def _interrupted(self, disk: Disk, history: History, contents: Contents, place: int) -> tuple[Disk, History]:
+        """Where a second process finds the log: the first was killed, or the power was cut."""
+        history = history.copy()
+        if self._random.random() < 0.5:
+            return disk.copy(), history  # what was not synced is seen, and goes on waiting
+        history.cut(place)
+        return Disk(contents), history
 
     def _states(self, disk: Disk) -> Iterator[Contents]:
         """States in which a power cut may leave the disk now."""
@@ -158,6 +171,12 @@ def check_model(disk: Disk, steps: Iterable[Step], folder: Path) -> None:
     real = {path.name: path.read_bytes() for path in folder.iterdir() if not path.name.endswith("-shm")}
     if disk.everything() != real:
         raise RuntimeError(f"the model of the disk differs from {folder}: a system call was overlooked")
+
+
+def without_syncs(steps: Sequence[Step], name: str | None) -> Sequence[Step]:
+    """The same steps, but of the file of that name nothing is synced."""
+    calls = {step.call for step in steps if isinstance(step, SyncBegan) and step.name == name}
+    return [step for step in steps if not (isinstance(step, SyncBegan | Synced) and step.call in calls)]
 
 
 def _digest(contents: Contents) -> bytes:

@@ -65,6 +65,12 @@ def test_a_watermark_moved_after_a_checkpoint_that_synced_nothing_is_caught(fold
     assert "StoreTruncatedError" in found(folder, 8, synchronous="normal", fault="watermark ahead")
 
 
+@pytest.mark.fault(76)
+@pytest.mark.parametrize("name", ["log.db", "log.db-wal", "log.db.asyncbus-new", ""], ids=lambda name: name or "folder")
+def test_a_drive_that_lies_about_one_kind_of_sync_is_caught(folder: Path, name: str) -> None:
+    assert found(folder, 1, synchronous="full", lied_about=name)
+
+
 def test_a_system_call_that_was_overlooked_is_noticed(tmp_path: Path) -> None:
     (tmp_path / "log.db").write_bytes(b"12345678")
     steps: list[Step] = [Create(1, "log.db"), Write(1, 0, b"1234"), Note({"stored": 1}), Write(1, 4, b"5678")]
