@@ -6,7 +6,7 @@ a process that works with a log, its notes of what was acknowledged among them. 
 call as a power cut might leave it, and each such state is opened, read, checked and written to by our code. A second
 process goes on from one of these states, or from where the first was killed, so that recovery is cut short as well.
 
-What the disk may do, which is more than ext4, XFS or Btrfs do:
+What the disk may do, which is more than ext4 or XFS do:
 
 - What fsync or fdatasync of a file has returned for stays; of later writes to it any may be lost, whole or in part, in
   any order, and independently of other files. A write that is lost in part is lost by sectors of 512 bytes, which is
@@ -14,8 +14,8 @@ What the disk may do, which is more than ext4, XFS or Btrfs do:
   (https://sqlite.org/psow.html).
 - Sizes go the same way; where a file is longer than what was written into it, it reads as zeros.
 - Creating, renaming and removing names are durable by fsync of the folder, and by nothing else (on ext4, fsync of a new
-  file makes its name durable as well). Before that any number of them may be lost, the last ones first: file systems
-  with a journal keep their order, and a rename is whole or not done.
+  file makes its name durable as well). Before that any may be lost, of one name the last ones first (ext4 and XFS keep
+  the order of all, others need not), and a rename is whole or not done.
 - A drive does not lie about its flushes, and what was synced does not rot: what a damaged file does is told elsewhere.
 - The -shm file is memory. It is not there after a cut.
 

@@ -150,9 +150,30 @@ class Disk:
         return {name: self._files[number].durable for name, number in self._names.items()}
 
     def something(self, random: Random) -> Contents:
-        """Any part of what was not synced is lost: of the names the last ones, of each file whatever chance takes."""
-        names = _renamed(self._names, self._pending[: random.randint(0, len(self._pending))])
+        """Any part of what was not synced is lost: of each name the last changes, of each file what chance takes."""
+        names = _renamed(self._names, _kept(self._pending, random))
         return {name: _cut(self._files[number], random) for name, number in names.items()}
+
+
+def _kept(changes: list[NameChange], random: Random) -> list[NameChange]:
+    lost: set[int] = set()
+    for places in _related(changes):
+        lost.update(places[random.randint(0, len(places)) :])
+    return [change for place, change in enumerate(changes) if place not in lost]
+
+
+def _related(changes: list[NameChange]) -> list[list[int]]:
+    """The places of changes that must keep their order: those of one name, or of two that a rename joins."""
+    groups: list[tuple[set[str], list[int]]] = []
+    for place, change in enumerate(changes):
+        names = {change.old, change.new} if isinstance(change, Rename) else {change.name}
+        places = [place]
+        for group in [group for group in groups if group[0] & names]:
+            groups.remove(group)
+            names |= group[0]
+            places = group[1] + places
+        groups.append((names, places))
+    return [sorted(places) for _, places in groups]
 
 
 def _renamed(names: dict[str, int], changes: list[NameChange]) -> dict[str, int]:

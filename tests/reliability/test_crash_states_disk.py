@@ -123,12 +123,21 @@ def test_a_rename_is_done_or_not() -> None:
     assert all(left in ({"draft": NEW}, {"log": NEW}) for left in cuts(renamed))
 
 
-def test_names_are_lost_from_the_last_to_the_first() -> None:
+def test_changes_of_different_names_are_lost_independently() -> None:
     changed = disk(Remove("first"), Create(3, "third"), first=b"", second=b"")
 
     left = {tuple(contents) for contents in cuts(changed)}
 
-    assert left == {("first", "second"), ("second",), ("second", "third")}
+    assert left == {("first", "second"), ("second",), ("first", "second", "third"), ("second", "third")}
+
+
+def test_of_one_name_the_last_changes_are_lost() -> None:
+    """A removed file is not back under its name beside, or instead of, what came after what is there."""
+    changed = disk(Remove("log"), Create(2, "draft"), Write(2, 0, NEW), *sync(2), Rename("draft", "log"), log=OLD)
+
+    left = {tuple(contents.items()) for contents in cuts(changed)}
+
+    assert left == {(("log", OLD),), (), (("draft", NEW),), (("log", NEW),)}
 
 
 def test_a_copy_goes_its_own_way() -> None:
