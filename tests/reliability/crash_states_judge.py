@@ -43,9 +43,9 @@ def _event(found: Record) -> Event:
 class History:
     """What was done to a log up to some moment, and how much of it no power cut may take back.
 
-    Kept is a beginning of the history, so a number of operations says what: `required` of them at least. With "full"
-    they are those that were acknowledged, or found by whoever opened the log: it may have shown them to its
-    subscribers. With "normal" they are those acknowledged before the last completed sync of the -wal file began.
+    Kept is a beginning of the history, so a number of operations says what. Required with "full" are those that were
+    acknowledged, or found by whoever opened the log: it may have shown them to its subscribers. With "normal" they are
+    those acknowledged before the last completed sync of the -wal file began.
     """
 
     def __init__(self, seed: int, synchronous: Synchronous) -> None:
@@ -55,13 +55,13 @@ class History:
         self._operations: list[Operation] = []
         self._acknowledged = 0
         self._syncs: dict[int, int] = {}
-        self.required = 0
+        self._required = 0
 
     def copy(self) -> History:
         """Another one like it; what is being synced is not."""
         other = History(self._seed, self._synchronous)
         other._logs, other._operations = self._logs.copy(), self._operations.copy()
-        other._acknowledged, other.required = self._acknowledged, self.required
+        other._acknowledged, other._required = self._acknowledged, self._required
         return other
 
     def apply(self, change: object, operations: dict[int, Operation]) -> None:
@@ -82,7 +82,7 @@ class History:
                 self._opened(head, floor)
 
     def _require(self, operations: int) -> None:
-        self.required = max(self.required, operations)
+        self._required = max(self._required, operations)
 
     def _acknowledge(self, operations: int) -> None:
         self._acknowledged = max(self._acknowledged, operations)
@@ -114,7 +114,7 @@ class History:
         Raises:
             Violation: it never was, or not since what was required.
         """
-        for place in range(len(self._logs) - 1, self.required - 1, -1):
+        for place in range(len(self._logs) - 1, self._required - 1, -1):
             if self._logs[place] == found:
                 return place
         known = any(log == found for log in self._logs)
@@ -122,9 +122,9 @@ class History:
         raise Violation(f"the log is {what}: events above {found.floor} up to {found.head}; {self}")
 
     def __str__(self) -> str:
-        required, last = self._logs[self.required], self._logs[-1]
+        required, last = self._logs[self._required], self._logs[-1]
         return (
-            f"required are {self.required} of {len(self._operations)} operations: "
+            f"required are {self._required} of {len(self._operations)} operations: "
             f"up to event {required.head}, of {last.head} begun"
         )
 
