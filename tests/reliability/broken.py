@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from asyncbus import Appended, Bounds, Record, SQLiteStore
+from asyncbus import Appended, Bounds, Record, SQLiteStore, StoreFullError
 
 
 class HastyStore(SQLiteStore):
@@ -45,3 +45,27 @@ class CarelessStore(SQLiteStore):
         bounds = await super().open()
         await self._writer.rows("PRAGMA synchronous = OFF")
         return bounds
+
+
+class OptimisticStore(SQLiteStore):
+    """Takes a full disk for a good one."""
+
+    async def append(self, records: Sequence[Record]) -> Appended:
+        try:
+            return await super().append(records)
+        except StoreFullError:
+            first = self._head + 1
+            for sequence, record in enumerate(records, first):
+                record.sequence = sequence
+            return Appended(first, {}, self._floor)
+
+
+class BitterStore(SQLiteStore):
+    """Never gets over a full disk."""
+
+    async def append(self, records: Sequence[Record]) -> Appended:
+        try:
+            return await super().append(records)
+        except StoreFullError as error:
+            self._failure = error
+            raise

@@ -17,6 +17,7 @@ from typing import Final, NoReturn
 
 from msgspec import Struct
 
+from asyncbus import AsyncBusError
 from tests.reliability.ledger import Claims, Ledger
 from tests.reliability.lives import Life, live
 from tests.reliability.trials import Violation
@@ -24,6 +25,8 @@ from tests.reliability.trials import Violation
 PATIENCE: Final = 30.0
 """Seconds after which a child is held to hang."""
 
+_BROKEN: Final = 2
+_STORE_FAILED: Final = 3
 _PIPE: Final = 65_536
 
 
@@ -37,12 +40,15 @@ class SystemCall(Struct, frozen=True):
 class Child:
     """A forked process that lives one life; made by `child`.
 
-    `killed` is known when its context is left: it died of SIGKILL, and did not end by itself.
+    Attributes:
+        killed: known when its context is left: it died of SIGKILL, and did not end by itself.
+        may_fail: whether its store may fail from now on, and it with it.
     """
 
     def __init__(self, pid: int, pipe: int, ledger: Ledger) -> None:
         self.pid = pid
         self.killed = False
+        self.may_fail = False
         self._pipe = pipe
         self._ledger = ledger
         self._born = time.monotonic()
@@ -63,6 +69,14 @@ class Child:
                     return False
                 self._ledger.take(written)
         return True
+
+    def hear_out(self) -> None:
+        """Enter what it has claimed so far."""
+        while select.select([self._pipe], [], [], 0)[0]:
+            written = os.read(self._pipe, _PIPE)
+            if not written:
+                return
+            self._ledger.take(written)
 
     def kill(self) -> None:
         """SIGKILL, and enter all that it had claimed by then."""
@@ -110,29 +124,36 @@ def child(life: Life, ledger: Ledger, folder: Path, *, dies_at: SystemCall | Non
         os.close(claimed)
         os.close(start)
     one.killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
-    if not one.killed and status != 0:
+    if not (one.killed or status == 0 or (one.may_fail and os.waitstatus_to_exitcode(status) == _STORE_FAILED)):
         raise Violation(finding.read_text() if finding.exists() else f"the child ended with status {status}")
 
 
 def _live_and_exit(life: Life, ledger: Ledger, claims: Claims, finding: Path) -> NoReturn:
+    async def live_and_tell() -> None:
+        try:
+            await live(life, ledger, claims)
+        except BaseException as error:  # noqa: BLE001  # it is told to the parent
+            errors = _leaves(error)
+            finding.write_text(
+                str(errors[0]) if isinstance(errors[0], Violation) else "".join(traceback.format_exception(error))
+            )
+            # At once: a loop that closes waits for threads, which may wait for what has failed.
+            os._exit(_STORE_FAILED if all(isinstance(each, AsyncBusError) for each in errors) else _BROKEN)
+
     # Whatever happens here, the process that was copied must not go on in its copy.
-    code = 1
     try:
         logging.disable(logging.CRITICAL)  # nobody reads it
-        asyncio.run(live(life, ledger, claims))
-        code = 0
-    except BaseException as error:  # noqa: BLE001  # told to the parent, by the file
-        finding.write_text(_told(error))
+        asyncio.run(live_and_tell())
+        os._exit(0)
     finally:
-        os._exit(code)
+        os._exit(_BROKEN)
 
 
-def _told(error: BaseException) -> str:
-    """The violation, or the whole story of any other error."""
-    first = error
-    while isinstance(first, BaseExceptionGroup):
-        first = first.exceptions[0]
-    return str(first) if isinstance(first, Violation) else "".join(traceback.format_exception(error))
+def _leaves(error: BaseException) -> list[BaseException]:
+    """The errors of which a group consists."""
+    if isinstance(error, BaseExceptionGroup):
+        return [leaf for each in error.exceptions for leaf in _leaves(each)]
+    return [error]
 
 
 @contextmanager

@@ -26,7 +26,6 @@ class Kind(Enum):
     clearing = b"C"  # from now on the log may be cleared; the sequence is the highest that was acknowledged
     cleared = b"c"
     closing = b"X"
-    failed = b"F"  # the store can write no more
 
 
 class Claims:
@@ -75,7 +74,9 @@ class Ledger:
         self.floor = 0
         self.head = 0
         self.closing = False
-        self.failed = False
+        # What a power cut may have lost since the log was checked for the last time: what comes after this sequence.
+        self._may_lose_after: int | None = None
+        self._why_lost = ""
         # What had been acknowledged when clear() was called, and the same once it had returned.
         self._may_be_cleared: int | None = None
         self._is_cleared = 0
@@ -84,9 +85,19 @@ class Ledger:
 
     def begin_life(self) -> None:
         """Another child is born."""
-        self.closing = self.failed = False
+        self.closing = False
         self._delivered.clear()
         self._rest = b""
+
+    @property
+    def highest(self) -> int:
+        """The last sequence that is known to have been given."""
+        return max(self.tokens, default=self.head)
+
+    def may_lose(self, after: int, why: str) -> None:
+        """Allow the log to have lost what was claimed after a sequence, until it is checked again."""
+        if self._may_lose_after is None:
+            self._may_lose_after, self._why_lost = after, why
 
     def take(self, written: bytes) -> None:
         """Add what was read from the pipe."""
@@ -118,8 +129,6 @@ class Ledger:
                 self._is_cleared = self._may_be_cleared or 0
             case Kind.closing:
                 self.closing = True
-            case Kind.failed:
-                self.failed = True
 
     def _claim(self, token: Token, sequence: int) -> None:
         first = self.tokens.setdefault(sequence, token)
@@ -134,42 +143,47 @@ class Ledger:
         self.figures["opened and checked"] += 1
         self.figures["cleared"] += floor > self.floor
         lost = [sequence for sequence in self.tokens if sequence > head]
-        self.figures["lost, as NORMAL may"] += len(lost)
+        if lost:
+            self.figures[f"lost {self._why_lost}"] += len(lost)
         for sequence in [*lost, *(sequence for sequence in self.tokens if sequence <= floor)]:
             del self.sequences[self.tokens.pop(sequence)]
         self.floor, self.head = floor, head
-        self._may_be_cleared, self._is_cleared = None, 0
+        self._may_lose_after = self._may_be_cleared = None
+        self._is_cleared = 0
 
     # ------------------------------------------------------------------------------------------------------ checking
 
-    def check(self, events: Sequence[Event], head: int, *, may_lose_tail: bool = False) -> int:
+    def check(self, events: Sequence[Event], head: int) -> int:
         """Compare a log, read from its beginning to its head, with all that was claimed; return its floor.
 
         Args:
             events: all that it holds.
             head: its last sequence.
-            may_lose_tail: whether it may have lost its last events.
 
         Raises:
             Violation: it does not hold to it.
         """
         floor = events[0].sequence - 1 if events else head
         found = {event.sequence: Token.of_event(event) for event in events}
-        self._check_floor(floor, may_lose_tail=may_lose_tail)
+        self._check_floor(floor)
         if list(found) != list(range(floor + 1, head + 1)) or len(events) != len(found):
             raise Violation(f"not dense from {floor + 1} to {head}: {_holes(list(found), floor, head)}")
+        kept = self.highest if self._may_lose_after is None else self._may_lose_after
+        if head < kept:
+            raise Violation(
+                f"lost: {self.tokens.get(head + 1)} was given {head + 1}, but the head is {head}, not {kept}"
+            )
         for sequence, token in self.tokens.items():
-            if sequence > floor and found.get(sequence) != token and not (may_lose_tail and sequence > head):
-                raise Violation(f"lost: {token} was given {sequence}, which is {found.get(sequence)}; head {head}")
-        if not may_lose_tail and head < max(self.tokens, default=self.head):
-            raise Violation(f"the head went back to {head}")
+            if floor < sequence <= head and found[sequence] != token:
+                raise Violation(f"lost: {token} was given {sequence}, which is {found[sequence]}")
         _check_contents(events)
         _check_groups(found)
         return floor
 
-    def _check_floor(self, floor: int, *, may_lose_tail: bool) -> None:
+    def _check_floor(self, floor: int) -> None:
         asked, answered = self._may_be_cleared, self._is_cleared
-        if (floor < answered and not may_lose_tail) or (floor != self.floor and (asked is None or floor < asked)):
+        lost = floor < answered and self._may_lose_after is None
+        if lost or (floor != self.floor and (asked is None or floor < asked)):
             raise Violation(
                 f"the log begins after {floor}: it was cleared up to {self.floor}, and then clear() was called"
                 f" {'never' if asked is None else f'at {asked}'} and had {'' if answered else 'not '}returned"

@@ -14,7 +14,6 @@ from msgspec import Struct
 from msgspec.structs import asdict
 
 from asyncbus import (
-    AsyncBusError,
     BusClosedError,
     Event,
     EventBus,
@@ -44,8 +43,6 @@ class Life(Struct, frozen=True, kw_only=True):
         weight: of its events, a place in `WEIGHTS`.
         clears_after: acknowledgements after which it clears the log once; 0: never.
         closes_after: acknowledgements after which it closes the bus; 0: as soon as the log is checked; None: never.
-        may_lose_tail: whether the log may have lost its last events since the last life.
-        may_fail: whether the store may fail, as it does when its file system is gone.
         store: what the log is opened with.
     """
 
@@ -56,8 +53,6 @@ class Life(Struct, frozen=True, kw_only=True):
     weight: int = 0
     clears_after: int = 0
     closes_after: int | None = None
-    may_lose_tail: bool = False
-    may_fail: bool = False
     store: Callable[..., SQLiteStore] = SQLiteStore
 
 
@@ -72,7 +67,7 @@ async def live(life: Life, ledger: Ledger, claims: Claims) -> None:
     async with asyncio.TaskGroup() as tasks, EventBus(store, inbox_capacity=256) as bus:
         events = [event async for event in bus.replay()]
         head = await bus.latest_sequence()
-        floor = ledger.check(events, head, may_lose_tail=life.may_lose_tail)
+        floor = ledger.check(events, head)
         claims.highest = head
         claims.say(Kind.opened, head, floor)
         living = _Living(life, bus, claims)
@@ -114,7 +109,7 @@ class _Living:
         ]
         if self._life.clears_after:
             acts.append(self._clear())
-        return [self._to_the_end(act) for act in acts]
+        return [self._until_closed(act) for act in acts]
 
     async def until(self, acknowledged: int | None) -> None:
         """Wait for so many acknowledgements, or until the bus is closed; None: for ever."""
@@ -124,17 +119,12 @@ class _Living:
     def _first(self, source: int) -> Token:
         return Token(self._life.number, self._life.weight, source, 0)
 
-    async def _to_the_end(self, act: Coroutine[Any, Any, None]) -> None:
-        """Something that goes on until the bus is closed, or the store has failed where it may."""
+    async def _until_closed(self, act: Coroutine[Any, Any, None]) -> None:
         try:
             await act
         except BusClosedError:
             if not self.closing:
                 raise
-        except AsyncBusError:
-            if not self._life.may_fail:
-                raise
-            self._claims.say(Kind.failed)
 
     # ---------------------------------------------------------------------------------------------------- publishing
 

@@ -26,4 +26,4 @@ def test_a_hundred_kills_lose_nothing(short_run: ShortRun) -> None:
     ],
 )
 def test_the_kill_loop_finds_a_broken_promise(store: type, found: str, finding: Finding) -> None:
-    assert found in finding(partial(trial, store=store))
+    assert found in finding(TOOL, partial(trial, store=store))
