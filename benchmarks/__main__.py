@@ -102,7 +102,7 @@ def _list() -> int:
 
 def _renew_the_readme() -> int:
     results = [load(path) for name in NAMES if (path := place(name, Size.FULL)).exists()]
-    readme.README.write_text(readme.renewed(readme.README.read_text(encoding="utf-8"), results), encoding="utf-8")
+    readme.renew(results)
     picture.PICTURE.parent.mkdir(parents=True, exist_ok=True)
     picture.PICTURE.write_text(picture.drawn(results), encoding="utf-8")
     for chart in charts.shown(results):

@@ -26,6 +26,7 @@ NAMES = (
     "rare_pattern",
     "busy_loop",
     "choices",
+    "event_cost",
     "far_behind",
     "latency",
     "growing_log",

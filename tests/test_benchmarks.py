@@ -231,12 +231,12 @@ def test_a_miss_is_said_on_the_terminal_and_in_the_readme() -> None:
 def test_the_readme_keeps_what_stands_around_the_figures() -> None:
     text = f"# Title\n\n{readme.BEGIN}\nold\n{readme.END}\nthe rest\n"
     result = answered(Readings({"ours": [1.0]}), Target("one", "ours", at_least=1))
-    renewed = readme.renewed(text, [result])
+    renewed = readme.renewed(text, readme.tables([result]))
     assert renewed.startswith(f"# Title\n\n{readme.BEGIN}\n")
     assert renewed.endswith(f"{readme.END}\nthe rest\n")
     assert "old" not in renewed
     assert "- and twice" in renewed
-    assert readme.renewed(renewed, [result]) == renewed
+    assert readme.renewed(renewed, readme.tables([result])) == renewed
 
 
 def test_a_readme_without_the_marks_is_refused() -> None:
@@ -244,10 +244,11 @@ def test_a_readme_without_the_marks_is_refused() -> None:
         readme.renewed("# Title", [])
 
 
-def test_the_readme_shows_the_results_that_are_there() -> None:
-    text = readme.README.read_text(encoding="utf-8")
+def test_the_documents_show_the_results_that_are_there() -> None:
     results = [load(path) for name in NAMES if (path := place(name, Size.FULL)).exists()]
-    assert readme.renewed(text, results) == text, "run python -m benchmarks --readme"
+    for document, lines in readme.documents(results).items():
+        text = document.read_text("utf-8")
+        assert readme.renewed(text, lines) == text, "run python -m benchmarks --readme"
 
 
 def test_the_machine_is_described_without_a_host_or_a_path(tmp_path: Path) -> None:
