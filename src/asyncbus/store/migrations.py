@@ -54,6 +54,7 @@ def prepare(path: Path, *, read_only: bool) -> None:
     if found < latest and not read_only:
         with closing(_connect(path, "rw")) as connection, translated(path):
             _migrate(connection, found)
+            _checkpoint(connection)
 
 
 def check_place(path: Path, *, read_only: bool) -> None:
@@ -94,8 +95,7 @@ def _create(path: Path) -> None:
             connection.execute("PRAGMA synchronous = FULL")
             _migrate(connection, 0)
             connection.execute("INSERT INTO log (log_id) VALUES (?)", (uuid.uuid4().hex,))
-            # Only the draft itself is renamed. SQLite moves its -wal file when it closes, but swallows what goes wrong.
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            _checkpoint(connection)  # only the draft itself is renamed, not its -wal file
         draft.rename(path)
         _sync_folder(path.parent)
 
@@ -143,6 +143,11 @@ def _migrate(connection: sqlite3.Connection, version: int) -> None:
     except BaseException:
         connection.rollback()
         raise
+
+
+def _checkpoint(connection: sqlite3.Connection) -> None:
+    """Move the write-ahead log into the database; SQLite does so as it closes, but swallows what goes wrong."""
+    connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
 
 def _statements(sql: str) -> Iterator[str]:
