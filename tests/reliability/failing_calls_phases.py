@@ -18,7 +18,7 @@ import filelock  # noqa: F401  # as above
 from msgspec import Struct
 
 import asyncbus
-from asyncbus.store import migrations, sqlite, statements
+from asyncbus.store import checkpoints, migrations, statements
 from tests.reliability.failing_calls_stage import Stage, Watcher, perform
 from tests.reliability.failing_calls_tracing import log_in
 
@@ -89,7 +89,7 @@ def play(stage: Stage, phase: Phase, folder: Path, *, killed: bool, sabotage: Sa
 def _set_up(phase: Phase) -> None:
     statements.BATCH_LIMIT = 4  # type: ignore[misc]  # so that a small batch takes several statements
     if phase.checkpoints:
-        sqlite.CHECKPOINT_PAGES = 1  # type: ignore[misc]  # so that each batch is preceded by a checkpoint
+        checkpoints.CHECKPOINT_PAGES = 1  # type: ignore[misc]  # so that each batch is preceded by a checkpoint
     if phase.migrates:
         known = migrations.migrations()
         migrations.migrations = lambda: [*known, _LATER_MIGRATION]
