@@ -44,13 +44,17 @@ def _calls(phase: Phase) -> list[Call]:
 
 
 def trial(seed: int, folder: Path) -> Figures:
-    """One point, one fault. Seeds that follow each other go through all points, and then again with another fault."""
+    """One point, one fault. Seeds that follow each other go through all points, then again with another fault.
+
+    After four rounds each fault was there, and they begin again with the other ending: closed, or killed.
+    """
     among = points()
     round_, place = divmod(seed, len(among))
     point = among[place]
     chance = Random(str(point))
     fault = FAULTS[(chance.randrange(len(FAULTS)) + round_) % len(FAULTS)]
-    return strike(point, fault, folder, killed=(chance.random() < 0.5) ^ (round_ // len(FAULTS) % 2 == 1))
+    killed = (chance.randrange(2) + round_ // len(FAULTS)) % 2 == 1
+    return strike(point, fault, folder, killed=killed)
 
 
 def strike(point: Point, fault: Fault, folder: Path, *, killed: bool = False, sabotage: Sabotage = unharmed) -> Figures:
@@ -92,7 +96,7 @@ TOOL = Tool(
     promise="whichever call fails, each answer is true, and the log is whole when it is opened again",
     unit="faults",
     short=380,
-    long=1520,
+    long=3040,
     trial=trial,
     obstacle=obstacle,
     folder=MEMORY,

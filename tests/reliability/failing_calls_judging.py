@@ -156,7 +156,8 @@ def _answers_to(phase: Phase, call: Call, fault: Fault, program: Told) -> Iterat
 
 def _may_be_silent(call: Call, fault: Fault) -> bool:
     """Whether what failed does no harm, or SQLite itself does not look at it."""
-    reads_instead = call.name == "openat" and call.file.endswith("-wal") and not fault.for_good
+    # What cannot be opened for writing SQLite opens for reading, which is enough for whoever reads.
+    reads_instead = call.name == "openat" and call.file.endswith(("-wal", "-shm")) and not fault.for_good
     # SQLite's own look at the folder; ours, after a log is made, is an fsync.
     is_sqlites_folder = call.file == FOLDER_NAME and call.name in {"openat", "fdatasync"}
     return call.name == "unlink" or reads_instead or is_sqlites_folder
