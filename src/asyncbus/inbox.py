@@ -357,7 +357,8 @@ class Inbox:
     def abandon(self, reason: str) -> None:
         """The writer is gone: of the batch it had taken nobody knows, what it had not taken is not stored."""
         self.close(reason)
-        self._in_flight.error = self._in_flight.error or StoreFailedError(reason, outcome_unknown=True)
+        if not self._in_flight.settled:
+            self._in_flight.error = self._in_flight.error or StoreFailedError(reason, outcome_unknown=True)
         for batch in (self._in_flight, *self._full, self._open):
             if not batch.settled:
                 batch.error = batch.error or BusClosedError(reason)

@@ -72,11 +72,13 @@ def outcome(submission: Submission) -> Receipt:
     Raises:
         AsyncBusError: why it was not stored, or that nobody knows.
     """
-    if submission.sequence:
-        return Receipt(submission.sequence, submission.duplicate)
     error = submission.batch.error
-    if error is None:  # a settled event has a sequence, or its batch an error
+    if error is None:
+        if submission.sequence:
+            return Receipt(submission.sequence, submission.duplicate)
+        # A settled event has a sequence, or its batch an error.
         raise StoreFailedError("the store has not said what became of this event", outcome_unknown=True)
+    # A sequence says nothing here: a store may have given it before it failed.
     if isinstance(error, StoreFailedError) and error.outcome_unknown:
         raise PublishOutcomeUnknownError(submission.id, error.reason) from error
     raise copy(error)
