@@ -197,7 +197,13 @@ class Subscribing(Reading):
             )
             subscription.reader = task
             self._handling[task] = subscription
-            task.add_done_callback(self._handling.pop)
+
+            def forget(task: asyncio.Task[None]) -> None:
+                del self._handling[task]
+                subscription.end()  # where it was cancelled before its first step
+                subscription.tell_passed()
+
+            task.add_done_callback(forget)
 
     def _attach_registered(self, subscription: Subscription, handler: Handler | None) -> None:
         """What was registered before the bus opened has no caller any more that an error could reach."""

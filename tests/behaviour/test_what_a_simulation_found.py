@@ -1,10 +1,12 @@
 """Rare orders of events that seeded scenes have met, each told by itself (tests/reliability/simulation.py)."""
 
+import asyncio
 from collections.abc import Sequence
 
 import pytest
 
-from asyncbus import Appended, EventBus, MemoryStore, PublishOutcomeUnknownError, Record, StoreFailedError
+from asyncbus import Appended, Event, EventBus, MemoryStore, PublishOutcomeUnknownError, Record, StoreFailedError
+from tests.behaviour.stage import until
 
 
 class AnswerLostStore(MemoryStore):
@@ -20,3 +22,17 @@ async def test_a_store_that_numbers_an_event_and_then_fails_has_not_acknowledged
     async with EventBus(AnswerLostStore()) as bus:
         with pytest.raises(PublishOutcomeUnknownError):
             await bus.publish("a")
+
+
+@pytest.mark.asyncio
+async def test_a_handler_cancelled_before_it_has_begun_holds_nobody_up() -> None:
+    handled: list[Event] = []
+    async with EventBus() as bus:
+        blocking = bus.subscribe("*", handled.append, capacity=1, when_full="block")
+        [task] = (task for task in asyncio.all_tasks() if task.get_name().startswith("asyncbus handler"))
+        task.cancel()
+        await until(lambda: not blocking.open)
+        await bus.publish("a")
+        await bus.publish("a")  # a full queue that nobody reads would keep the writer from it
+        await bus.drain()
+    assert handled == []
