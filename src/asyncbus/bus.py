@@ -239,6 +239,19 @@ class EventBus(Publishing, Subscribing):
         await asyncio.shield(self._closing)
 
     async def _close_in_order(self) -> None:
+        try:
+            await self._finish_within_limit()
+        finally:
+            # Also where this task is cancelled, as all are when a loop is shut down: the file must not stay locked.
+            self._end_subscriptions()
+            try:
+                await self._cancel()
+            finally:
+                self._closing_readers = ()
+                self._is_open = False
+                await self._store.close()
+
+    async def _finish_within_limit(self) -> None:
         readers = self._closing_readers = tuple(self._subscriptions)
         # A blocking subscription that nobody reads would hold up the writer, and with it the close.
         self._end_unread_blockers()
@@ -255,11 +268,6 @@ class EventBus(Publishing, Subscribing):
                 self._close_timeout,
                 ", ".join(unfinished) or "the store",
             )
-        self._end_subscriptions()
-        await self._cancel()
-        self._closing_readers = ()
-        self._is_open = False
-        await self._store.close()
 
     def _end_subscriptions(self) -> None:
         for subscription in tuple(self._subscriptions):

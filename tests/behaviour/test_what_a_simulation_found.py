@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from asyncbus import Appended, Event, EventBus, MemoryStore, PublishOutcomeUnknownError, Record, StoreFailedError
-from tests.behaviour.stage import until
+from tests.behaviour.stage import Log, ticks, until
 
 
 class AnswerLostStore(MemoryStore):
@@ -36,3 +36,20 @@ async def test_a_handler_cancelled_before_it_has_begun_holds_nobody_up() -> None
         await bus.publish("a")  # a full queue that nobody reads would keep the writer from it
         await bus.drain()
     assert handled == []
+
+
+@pytest.mark.asyncio
+@pytest.mark.fault(27)
+async def test_a_close_that_is_cancelled_with_all_tasks_still_releases_the_file(file_log: Log) -> None:
+    bus = file_log.bus()
+    await bus.__aenter__()
+    await bus.publish("a")
+    bus.publish_nowait("a")
+    closing = asyncio.create_task(bus.close())
+    await ticks(2)
+    for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        task.cancel()
+    await until(lambda: asyncio.all_tasks() == {asyncio.current_task()})
+    assert closing.cancelled()
+    async with file_log.bus() as again:  # StoreLockedError, if it were not released
+        assert await again.latest_sequence() >= 1
