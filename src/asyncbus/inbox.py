@@ -300,7 +300,8 @@ class Inbox:
 
     async def take(self) -> Batch | None:
         """Wait for something to write and take it, up to a batch, making room for those in line; None: the end."""
-        while not (self._full or self._open.submissions or self._open.commands):
+        # Who flushes may be left alone in it, by publishers that were cancelled.
+        while not (self._full or self._open.submissions or self._open.commands or self._open.waiters):
             with self._lock:
                 if self._closed is not None:
                     return None

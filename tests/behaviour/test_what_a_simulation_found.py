@@ -8,6 +8,9 @@ import pytest
 from asyncbus import Appended, Event, EventBus, MemoryStore, PublishOutcomeUnknownError, Record, StoreFailedError
 from tests.behaviour.stage import Log, ticks, until
 
+PATIENCE = 10.0
+"""Seconds after which a state is held to be never reached."""
+
 
 class AnswerLostStore(MemoryStore):
     """Stores what it is given, numbers it, and then fails."""
@@ -53,3 +56,21 @@ async def test_a_close_that_is_cancelled_with_all_tasks_still_releases_the_file(
     assert closing.cancelled()
     async with file_log.bus() as again:  # StoreLockedError, if it were not released
         assert await again.latest_sequence() >= 1
+
+
+@pytest.mark.asyncio
+@pytest.mark.fault(2)
+async def test_flush_does_not_wait_for_what_was_withdrawn() -> None:
+    async with EventBus() as bus:
+        blocking = bus.subscribe("*", capacity=1, when_full="block")
+        await bus.publish("a")
+        withdrawn = asyncio.create_task(bus.publish("a"))
+        await until(lambda: bus.statistics().inbox_depth == 1)
+        flushing = asyncio.create_task(bus.flush())
+        await ticks(1)
+        withdrawn.cancel()
+        await until(withdrawn.done)
+        await blocking.close()
+        await asyncio.wait_for(flushing, PATIENCE)
+        assert withdrawn.cancelled()
+        assert bus.statistics().withdrawn == 1
