@@ -108,6 +108,7 @@ class EventBus(Publishing, Subscribing):
         self._is_open = False
         self._waiting_for: set[asyncio.Task[Event]] = set()
         self._feeding: asyncio.Task[None] | None = None
+        self._undoing: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
         # Tasks that wait for the close, which therefore waits for none of them; and who reads while it goes on.
         self._closers: set[asyncio.Task[Any] | None] = set()
@@ -156,11 +157,16 @@ class EventBus(Publishing, Subscribing):
         try:
             return await asyncio.shield(opening)
         except asyncio.CancelledError:
-            # A store cannot be opened by half: what is being made or locked on a thread goes on.
-            await asyncio.wait([opening])
-            if opening.exception() is None:
-                await self._store.close()
+            # A store cannot be opened by half: what is being made or locked on a thread goes on, and is then undone,
+            # whether or not this task is cancelled once more.
+            self._undoing = asyncio.create_task(self._undo(opening), name="asyncbus undo")
+            await asyncio.shield(self._undoing)
             raise
+
+    async def _undo(self, opening: asyncio.Task[Bounds]) -> None:
+        await asyncio.wait([opening])
+        if not opening.cancelled() and opening.exception() is None:
+            await self._store.close()
 
     def _stopped_feeding(self, feeding: asyncio.Task[None]) -> None:
         """The source of the fan-out has ended; where nobody asked it to, nobody may wait for it any more."""

@@ -74,3 +74,18 @@ async def test_flush_does_not_wait_for_what_was_withdrawn() -> None:
         await asyncio.wait_for(flushing, PATIENCE)
         assert withdrawn.cancelled()
         assert bus.statistics().withdrawn == 1
+
+
+@pytest.mark.asyncio
+@pytest.mark.fault(27)
+async def test_an_opening_that_is_cancelled_twice_leaves_no_file_locked(file_log: Log) -> None:
+    bus = file_log.bus()
+    opening = asyncio.create_task(bus.__aenter__())
+    await ticks(2)
+    opening.cancel()
+    await ticks(2)
+    opening.cancel()
+    await until(lambda: asyncio.all_tasks() == {asyncio.current_task()})
+    assert opening.cancelled()
+    async with file_log.bus():  # StoreLockedError, if it were not released
+        pass
