@@ -16,16 +16,31 @@ class HastyStore(SQLiteStore):
     _late: asyncio.Task[Appended] | None = None
 
     async def append(self, records: Sequence[Record]) -> Appended:
-        if self._late is not None:
-            await self._late
+        await self._catch_up()
         if any(record.id is not None for record in records):
             return await super().append(records)
         first = self._head + 1
         copies = [replace(record) for record in records]
         for sequence, record in enumerate(records, first):
             record.sequence = sequence
-        self._late = asyncio.create_task(super().append(copies))
+        self._late = asyncio.create_task(self._commit(copies))
         return Appended(first, {}, self._floor)
+
+    async def clear(self) -> None:
+        await self._catch_up()
+        await super().clear()
+
+    async def close(self) -> None:
+        await self._catch_up()
+        await super().close()
+
+    async def _commit(self, records: Sequence[Record]) -> Appended:
+        await asyncio.sleep(0.02)  # or the kill would have to hit a moment that is much shorter
+        return await super().append(records)
+
+    async def _catch_up(self) -> None:
+        if self._late is not None:
+            await self._late
 
 
 class DroppingStore(SQLiteStore):

@@ -6,12 +6,14 @@ import asyncio
 import logging
 import os
 import select
+import shutil
 import signal
 import subprocess
 import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -163,11 +165,33 @@ def _traced(pid: int, dies_at: SystemCall | None) -> Iterator[None]:
         yield
         return
     call = f"{dies_at.name}:signal=SIGKILL:when={dies_at.number}"
-    command = ["strace", "-f", "-o", os.devnull, "-e", f"trace={dies_at.name}", "-e", f"inject={call}", "-p", str(pid)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as strace:
-        assert strace.stderr is not None
-        told = strace.stderr.readline()
+    with _strace(pid, "-f", "-e", f"trace={dies_at.name}", "-e", f"inject={call}") as told:
         if "attached" not in told:
             raise RuntimeError(f"strace cannot attach: {told}")
         yield
         # It ends with what it traces.
+
+
+@contextmanager
+def _strace(pid: int, *options: str) -> Iterator[str]:
+    """Start it on a process; the first that it says."""
+    command = ["strace", "-o", os.devnull, *options, "-p", str(pid)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as strace:
+        assert strace.stderr is not None
+        yield strace.stderr.readline()
+
+
+@cache
+def can_trace() -> bool:
+    """Whether strace is there, and may look into other processes of the same user."""
+    if shutil.which("strace") is None:
+        return False
+    pid = os.fork()
+    if pid == 0:
+        signal.pause()
+    try:
+        with _strace(pid) as told:
+            os.kill(pid, signal.SIGKILL)
+        return "attached" in told
+    finally:
+        os.waitpid(pid, 0)

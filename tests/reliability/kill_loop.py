@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
 import time
 from collections.abc import Callable
@@ -14,7 +13,7 @@ from typing import Final
 from msgspec import structs
 
 from asyncbus import SQLiteStore
-from tests.reliability.children import SystemCall, child
+from tests.reliability.children import SystemCall, can_trace, child
 from tests.reliability.ledger import Ledger
 from tests.reliability.lives import Life
 from tests.reliability.trials import Figures, Tool, Violation
@@ -69,7 +68,7 @@ def _life(chance: Random, number: int, path: Path, store: Callable[..., SQLiteSt
 
 def _live_and_die(life: Life, ledger: Ledger, folder: Path, chance: Random) -> None:
     ways = [_kill_at_a_moment, _kill_at_a_count, _kill_while_closing]
-    if shutil.which("strace") is not None:
+    if can_trace():
         ways.append(_kill_at_a_call)
     # Of counts and moments each order of magnitude is as likely as the others.
     died = chance.choice(ways)(life, ledger, folder, chance)
@@ -91,7 +90,7 @@ def _kill_at_a_moment(life: Life, ledger: Ledger, folder: Path, chance: Random) 
 
 def _kill_at_a_count(life: Life, ledger: Ledger, folder: Path, chance: Random) -> str | None:
     """While it publishes."""
-    enough = ledger.figures["acknowledged"] + 10 ** chance.uniform(0, 3.2)
+    enough = ledger.figures["acknowledged"] + 10 ** chance.uniform(0, 3)
     with child(life, ledger, folder) as one:
         one.watch(lambda: ledger.figures["acknowledged"] >= enough)
         one.kill()
