@@ -54,8 +54,10 @@ from asyncbus.patterns import Pattern
 from asyncbus.receipts import PendingReceipt
 from asyncbus.statistics import BusStatistics, Health, SubscriptionStatistics
 from asyncbus.store.base import Appended, Bounds, EventStore, Features, Page
+from asyncbus.store.inspection import Finding
 from asyncbus.store.memory import MemoryStore
 from asyncbus.store.sqlite import SQLiteStore
+from asyncbus.store.verification import Verification, verify
 from asyncbus.subscription import Subscription
 
 __all__ = [
@@ -74,6 +76,7 @@ __all__ = [
     "EventStore",
     "EventsLostError",
     "Features",
+    "Finding",
     "Health",
     "InboxFullError",
     "InvalidHandlerError",
@@ -109,8 +112,10 @@ __all__ = [
     "SubscriptionError",
     "SubscriptionOverflowError",
     "SubscriptionStatistics",
+    "Verification",
     "WouldDeadlockError",
     "WrongEventLoopError",
     "WrongThreadError",
     "connect",
+    "verify",
 ]

@@ -25,12 +25,28 @@ APPLICATION_ID: Final = 0x61736275
 """`asbu`: what `PRAGMA application_id` and the command `file` tell of our files."""
 
 _HEADER: Final = re.compile(r"^-- migration (\d+)$", re.MULTILINE)
+_COMMENT: Final = re.compile(r"--.*")
 
 
 def migrations() -> list[tuple[int, str]]:
     """The numbered migrations of `sqlite.sql`, ascending from 1."""
     parts = _HEADER.split(Path(__file__).with_name("sqlite.sql").read_text("utf-8"))
     return [(int(number), sql) for number, sql in zip(parts[1::2], parts[2::2], strict=True)]
+
+
+def schema(version: int) -> dict[str, str]:
+    """The SQL of each table and index that a log of this version has, by name, as `schema_of` gives it."""
+    with closing(sqlite3.connect(":memory:")) as connection:
+        for number, sql in migrations():
+            if number <= version:
+                connection.executescript(sql)
+        return schema_of(connection)
+
+
+def schema_of(connection: sqlite3.Connection) -> dict[str, str]:
+    """The SQL of each table and index of a database, by name; without comments, which may differ between releases."""
+    found = connection.execute("SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL")
+    return {name: " ".join(_COMMENT.sub("", sql).split()) for name, sql in found}
 
 
 def prepare(path: Path, *, read_only: bool) -> None:
