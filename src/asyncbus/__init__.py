@@ -44,6 +44,7 @@ from asyncbus.errors import (
     SubscriptionBusyError,
     SubscriptionError,
     SubscriptionOverflowError,
+    UnsupportedFeatureError,
     WouldDeadlockError,
     WrongEventLoopError,
     WrongThreadError,
@@ -53,7 +54,7 @@ from asyncbus.filters import EventFilter
 from asyncbus.patterns import Pattern
 from asyncbus.receipts import PendingReceipt
 from asyncbus.statistics import BusStatistics, Health, SubscriptionStatistics
-from asyncbus.store.base import Appended, Bounds, EventStore, Features, Page
+from asyncbus.store.base import Appended, BackupStore, Bounds, EventStore, Features, Page
 from asyncbus.store.inspection import Finding
 from asyncbus.store.memory import MemoryStore
 from asyncbus.store.sqlite import SQLiteStore
@@ -63,6 +64,7 @@ from asyncbus.subscription import Subscription
 __all__ = [
     "Appended",
     "AsyncBusError",
+    "BackupStore",
     "BatchTooLargeError",
     "Bounds",
     "BusClosedError",
@@ -112,6 +114,7 @@ __all__ = [
     "SubscriptionError",
     "SubscriptionOverflowError",
     "SubscriptionStatistics",
+    "UnsupportedFeatureError",
     "Verification",
     "WouldDeadlockError",
     "WrongEventLoopError",

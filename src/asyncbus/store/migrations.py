@@ -60,7 +60,7 @@ def prepare(path: Path, *, read_only: bool) -> None:
     """
     check_place(path, read_only=read_only)
     if not path.exists():
-        _check_nothing_is_left(path)
+        check_nothing_is_left(path)
         _create(path)
     found = _version(path)
     latest = migrations()[-1][0]
@@ -88,7 +88,7 @@ def check_place(path: Path, *, read_only: bool) -> None:
         raise StoreReadOnlyError(f"{path} cannot be written here; open it with read_only=True, or mend its permissions")
 
 
-def _check_nothing_is_left(path: Path) -> None:
+def check_nothing_is_left(path: Path) -> None:
     """SQLite would take the write-ahead log of a database that is gone for the new one's."""
     wal = path.with_name(f"{path.name}-wal")
     if wal.exists():
@@ -110,10 +110,10 @@ def _create(path: Path) -> None:
             _migrate(connection, 0)
             connection.execute("INSERT INTO log (log_id) VALUES (?)", (uuid.uuid4().hex,))
         draft.rename(path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make the new name survive a power cut, where the system can."""
     if os.name == "posix":
         descriptor = os.open(folder, os.O_RDONLY)
