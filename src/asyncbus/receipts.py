@@ -62,7 +62,8 @@ class PendingReceipt(Struct, frozen=True, eq=False):
 
     def __repr__(self) -> str:
         submission = self._submission
-        state = f"sequence={submission.sequence}" if submission.sequence else "failed" if self.done else "pending"
+        is_stored = submission.sequence and not submission.batch.failed
+        state = f"sequence={submission.sequence}" if is_stored else "failed" if self.done else "pending"
         return f"PendingReceipt({submission.type!r}, {state})"
 
 
@@ -72,7 +73,7 @@ def outcome(submission: Submission) -> Receipt:
     Raises:
         AsyncBusError: why it was not stored, or that nobody knows.
     """
-    if submission.sequence:
+    if submission.sequence and not submission.batch.failed:
         return Receipt(submission.sequence, submission.duplicate)
     error = submission.batch.error
     if error is None:  # a settled event has a sequence, or its batch an error
