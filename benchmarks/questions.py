@@ -27,6 +27,7 @@ NAMES = (
     "busy_loop",
     "far_behind",
     "latency",
+    "verify",
     "import_time",
 )
 
