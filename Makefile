@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 VERSIONS := 3.11 3.12 3.13
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-others test-all soak check bench format clean
+.PHONY: help demo test test-others test-all soak mutants check bench format clean
 
 # Two installations into one environment must not run at the same time.
 .NOTPARALLEL:
@@ -43,6 +43,9 @@ test-all: test test-others ## run the tests on this Python and on each other tha
 
 soak: $(VENV)/.filled-demo $(VENV)/.filled-test ## try to break the promises for SOAK_MINUTES (30)
 	$(BIN)/python -m tests.reliability --minutes $(SOAK_MINUTES) $(ARGS)
+
+mutants: $(VENV)/.filled-demo $(VENV)/.filled-test ## break the library on purpose, and see that the tests notice
+	$(BIN)/python -m tests.reliability.mutants $(ARGS)
 
 check: $(VENV)/.filled-dev ## ruff, mypy --strict and the direction of imports
 	$(BIN)/ruff check

@@ -8,7 +8,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import picture, readme
+from benchmarks import bars, charts, curves, picture, readme
+from benchmarks.chart import Bars, path_of
 from benchmarks.harness import Setting, Size
 from benchmarks.progress import display
 from benchmarks.questions import NAMES, ask, question
@@ -51,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
         "--dir", type=Path, default=_HERE, help="an existing directory for the logs (default: that of the benchmarks)"
     )
     parser.add_argument("--list", action="store_true", help="list the questions")
-    parser.add_argument("--readme", action="store_true", help="renew the tables and the picture from the results")
+    parser.add_argument("--readme", action="store_true", help="renew the tables and the pictures from the results")
     return parser
 
 
@@ -101,9 +102,12 @@ def _list() -> int:
 
 def _renew_the_readme() -> int:
     results = [load(path) for name in NAMES if (path := place(name, Size.FULL)).exists()]
-    readme.README.write_text(readme.renewed(readme.README.read_text(encoding="utf-8"), results), encoding="utf-8")
+    readme.renew(results)
     picture.PICTURE.parent.mkdir(parents=True, exist_ok=True)
     picture.PICTURE.write_text(picture.drawn(results), encoding="utf-8")
+    for chart in charts.shown(results):
+        drawn = bars.drawn(chart, results) if isinstance(chart, Bars) else curves.drawn(chart, results)
+        path_of(chart).write_text(drawn, encoding="utf-8")
     return 0
 
 

@@ -63,17 +63,17 @@ def replay(path: str, count: int, busy: bool) -> float:  # noqa: FBT001 - it com
 
 
 async def _publish(path: Path, count: int, *, busy: bool) -> float:
-    async with _beside_a_computation(busy):
+    async with beside_a_computation(busy=busy):
         return await accepted_to_handled(path, count)
 
 
 async def _replay(path: Path, count: int, *, busy: bool) -> float:
-    async with _beside_a_computation(busy):
+    async with beside_a_computation(busy=busy):
         return await replayed(path, count, read=True)
 
 
 @asynccontextmanager
-async def _beside_a_computation(busy: bool) -> AsyncIterator[None]:  # noqa: FBT001 - as above
+async def beside_a_computation(*, busy: bool) -> AsyncIterator[None]:
     computing = asyncio.create_task(_compute()) if busy else None
     try:
         yield

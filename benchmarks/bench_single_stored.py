@@ -7,12 +7,20 @@ from itertools import cycle, islice
 from pathlib import Path
 from time import perf_counter
 
-import aiosqlite
-
 from benchmarks import raw
 from benchmarks.harness import Contestant, Question, Setting, Target, single
 from benchmarks.ours import opened
+from benchmarks.peers import bubus, eventsource, eventsourcing, jetstream
 from benchmarks.workload import PATTERN, TYPE, Handled, payloads
+
+FULL = "asyncbus, FULL"
+NORMAL = "asyncbus, NORMAL"
+LIMIT = "aiosqlite, FULL, reference schema"
+BUBUS = "bubus, with its log file"
+EVENTSOURCING = "eventsourcing, SQLite recorder, FULL"
+EVENTSOURCE = "eventsource-py, SQLite store, FULL"
+JETSTREAM = "JetStream, default (synced every 2 min)"
+JETSTREAM_ALWAYS = "JetStream, sync_interval: always"
 
 _SYNCHRONOUS: tuple[raw.Synchronous, ...] = ("normal", "full")
 
@@ -62,9 +70,42 @@ def question(setting: Setting) -> Question:
 
     return Question(
         title='one task awaiting `ack="stored"`, NORMAL / FULL',
-        contestants=[contestant for synchronous in _SYNCHRONOUS for contestant in contestants(synchronous)],
-        targets=(target("normal", 0.65), target("full", 0.75)),
-        notes="The aiosqlite loop inserts rows that are encoded before the clock starts, one call a row.",
+        contestants=[
+            *(contestant for synchronous in _SYNCHRONOUS for contestant in contestants(synchronous)),
+            *_peers(setting),
+        ],
+        targets=(
+            target("normal", 0.65),
+            target("full", 0.75),
+            Target("(eventsourcing, FULL: for orientation)", FULL, EVENTSOURCING),
+            Target("(eventsource-py, FULL: for orientation)", FULL, EVENTSOURCE),
+            Target("(JetStream, as durable as FULL: for orientation)", FULL, JETSTREAM_ALWAYS),
+            Target("(JetStream, as durable as NORMAL: for orientation)", NORMAL, JETSTREAM),
+        ),
+        notes="The aiosqlite loop inserts rows that are encoded before the clock starts, one call a row.\n"
+        "eventsourcing is synchronous: nothing hops to another thread, and the loop would stand while it commits. "
+        "Nobody subscribes to the peers, except to bubus, whose log is written after its handler ran and never synced.",
+    )
+
+
+def _peers(setting: Setting) -> tuple[Contestant, ...]:
+    """One task that awaits each event."""
+    few = setting.pick(full=1_500, quick=300, tiny=20)
+    dispatched = setting.pick(full=300, quick=100, tiny=20)
+    sent = setting.pick(full=3_000, quick=600, tiny=20)
+    server, log = setting.directory / "jetstream", setting.directory / "bubus.jsonl"
+    rate = "events/s"
+    return (
+        single(BUBUS, rate, lambda: asyncio.run(bubus.awaited(dispatched, log)), "peer"),
+        single(EVENTSOURCING, rate, lambda: eventsourcing.awaited(setting.fresh("eventsourcing"), few), "peer"),
+        single(
+            EVENTSOURCE,
+            rate,
+            lambda: asyncio.run(eventsource.awaited(setting.fresh("eventsource"), 1, few)),
+            "peer",
+        ),
+        single(JETSTREAM, rate, lambda: asyncio.run(jetstream.awaited(server, "default", 1, sent)), "peer"),
+        single(JETSTREAM_ALWAYS, rate, lambda: asyncio.run(jetstream.awaited(server, "always", 1, few)), "peer"),
     )
 
 
@@ -91,11 +132,8 @@ async def stored_and_handled(path: Path, synchronous: raw.Synchronous, count: in
 
 async def bare_loop(path: Path, table: raw.Table, synchronous: raw.Synchronous, count: int) -> float:
     """Rows a second of one aiosqlite call a row, each its own transaction."""
-    async with aiosqlite.connect(path, isolation_level=None) as database:
-        await database.execute("PRAGMA journal_mode = WAL")
-        await database.execute(f"PRAGMA synchronous = {synchronous}")
-        await database.executescript(table.schema)
-        insert = table.insert
+    insert = table.insert
+    async with raw.asynchronous(path, table, synchronous) as database:
         start = perf_counter()
         for row in islice(cycle(table.rows), count):
             await database.execute(insert, row)

@@ -65,6 +65,8 @@ def contained(
         pass_fds=(writing,),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
+        # With the servers that it starts, which are nobody's when it is killed; what it contains stays in its group.
+        process_group=None if _ANSWERS in os.environ else 0,
     )
     os.close(writing)
     killed = threading.Event()
@@ -78,7 +80,7 @@ def contained(
             last = _listen(lines, on_told)
     finally:
         timer.cancel()
-        process.kill()  # nothing where it has ended; it has nothing more to say in any case
+        _end(process)  # nothing where it has ended; it has nothing more to say in any case
         process.wait()
         listening.join()
     if last is not None:
@@ -112,7 +114,16 @@ def _listen(lines: Iterable[bytes], on_told: Callable[[Any], None]) -> Message |
 
 def _kill(process: subprocess.Popen[bytes], killed: threading.Event) -> None:
     killed.set()
-    process.kill()
+    _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Kill the process, and its group where it has one of its own."""
+    if _ANSWERS in os.environ:
+        process.kill()
+        return
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)  # the process was not waited for yet, so the number is still its own
 
 
 def _keep(stream: Any, lines: list[bytes]) -> None:

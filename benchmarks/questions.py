@@ -1,4 +1,4 @@
-"""All questions by name, in the order of the issue's table, and how one is answered in a process of its own."""
+"""All questions by name, in the order of the tables, and how one is answered in a process of its own."""
 
 from __future__ import annotations
 
@@ -25,9 +25,16 @@ NAMES = (
     "replay",
     "rare_pattern",
     "busy_loop",
+    "choices",
+    "event_cost",
     "far_behind",
     "latency",
     "verify",
+    "growing_log",
+    "growing_subscriptions",
+    "growing_types",
+    "growing_payloads",
+    "emulator",
     "import_time",
 )
 

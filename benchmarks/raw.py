@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, closing, contextmanager
 from itertools import cycle, islice
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal
 
+import aiosqlite
 import msgspec
 from msgspec import Struct
 
@@ -35,16 +36,20 @@ class Table(Struct, frozen=True):
         return f"INSERT INTO events ({', '.join(self.columns)}) VALUES ({', '.join('?' * len(self.columns))})"
 
 
-REFERENCE = Table(
-    schema="""
-        CREATE TABLE events(sequence integer primary key autoincrement, recorded_at integer not null,
-            time integer not null, type text not null, data text not null, checksum integer not null);
-        CREATE INDEX events_by_type ON events(type);
-    """,
-    columns=("recorded_at", "time", "type", "data", "checksum"),
-    rows=[(_TIME, _TIME, TYPE, text, _CHECKSUM) for text in TEXTS],
-)
-"""The schema that the issue names as the reference."""
+def reference(texts: Sequence[str]) -> Table:
+    """The schema that the issue names as the reference, with rows of these data."""
+    return Table(
+        schema="""
+            CREATE TABLE events(sequence integer primary key autoincrement, recorded_at integer not null,
+                time integer not null, type text not null, data text not null, checksum integer not null);
+            CREATE INDEX events_by_type ON events(type);
+        """,
+        columns=("recorded_at", "time", "type", "data", "checksum"),
+        rows=[(_TIME, _TIME, TYPE, text, _CHECKSUM) for text in texts],
+    )
+
+
+REFERENCE = reference(TEXTS)
 
 BARE = Table(
     schema="CREATE TABLE events(sequence integer primary key, data text not null);",
@@ -83,10 +88,22 @@ def database(path: Path, synchronous: Synchronous = "full") -> Iterator[sqlite3.
         yield connection
 
 
-def insert_rate(path: Path, table: Table, count: int, synchronous: Synchronous = "full") -> float:
-    """Rows a second of `executemany` with 4,096 rows a commit, the rows at hand as tuples before the clock starts."""
-    batch = list(islice(cycle(table.rows), ROWS_A_COMMIT))
-    commits = max(1, round(count / ROWS_A_COMMIT))
+@asynccontextmanager
+async def asynchronous(path: Path, table: Table, synchronous: Synchronous) -> AsyncIterator[aiosqlite.Connection]:
+    """The same through aiosqlite, in autocommit, with the table made."""
+    async with aiosqlite.connect(path, isolation_level=None) as connection:
+        await connection.execute("PRAGMA journal_mode = WAL")
+        await connection.execute(f"PRAGMA synchronous = {synchronous}")
+        await connection.executescript(table.schema)
+        yield connection
+
+
+def insert_rate(
+    path: Path, table: Table, count: int, synchronous: Synchronous = "full", *, rows_a_commit: int = ROWS_A_COMMIT
+) -> float:
+    """Rows a second of `executemany`, 4,096 rows a commit, the rows at hand as tuples before the clock starts."""
+    batch = list(islice(cycle(table.rows), rows_a_commit))
+    commits = max(1, round(count / rows_a_commit))
     with database(path, synchronous) as connection:
         connection.executescript(table.schema)
         start = perf_counter()
@@ -95,7 +112,7 @@ def insert_rate(path: Path, table: Table, count: int, synchronous: Synchronous =
             connection.executemany(table.insert, batch)
             connection.execute("COMMIT")
         seconds = perf_counter() - start
-    return commits * ROWS_A_COMMIT / seconds
+    return commits * rows_a_commit / seconds
 
 
 def read_rate(path: Path, *, decode: bool, page: int | None = None) -> float:

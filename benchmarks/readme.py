@@ -1,22 +1,42 @@
-"""The tables of the README, made from the results and never written by hand."""
+"""The tables of the documents, made from the results and never written by hand."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from benchmarks import charts
+from benchmarks.chart import path_of
 from benchmarks.results import Result
 from benchmarks.verdicts import Verdict
 from benchmarks.wording import measured, met, ratio
 
 README = Path(__file__).resolve().parent / "README.md"
+PERFORMANCE = README.parents[1] / "docs" / "explanation" / "performance.md"
+
+_EXPLAINED = ("choices", "event_cost")
+"""The questions whose figures the page on performance shows."""
 
 BEGIN = "<!-- figures: made by `python -m benchmarks --readme` -->"
 END = "<!-- end of the figures -->"
 
 
-def renewed(text: str, results: Sequence[Result]) -> str:
-    """The README's text with the figures between its two marks replaced.
+def renew(results: Sequence[Result]) -> None:
+    """Write the figures of all results into the documents."""
+    for document, lines in documents(results).items():
+        document.write_text(renewed(document.read_text("utf-8"), lines), "utf-8")
+
+
+def documents(results: Sequence[Result]) -> dict[Path, list[str]]:
+    """The documents that show figures, each with the lines between its marks."""
+    return {
+        README: list(tables(results)),
+        PERFORMANCE: [line for result in results if result.question in _EXPLAINED for line in (*_figures(result), "")],
+    }
+
+
+def renewed(text: str, lines: Iterable[str]) -> str:
+    """A document's text with the lines between its two marks replaced.
 
     Raises:
         ValueError: a mark is missing.
@@ -25,11 +45,11 @@ def renewed(text: str, results: Sequence[Result]) -> str:
     _, end, after = rest.partition(END)
     if not (begin and end):
         raise ValueError(f"expected the marks {BEGIN!r} and {END!r}, found {[mark for mark in (begin, end) if mark]}")
-    return "\n".join([before + BEGIN, "", *tables(results), "", END + after])
+    return "\n".join([before + BEGIN, "", *lines, "", END + after])
 
 
 def tables(results: Sequence[Result]) -> Iterator[str]:
-    """The summary, the machines, then each question with all its figures, as lines of Markdown."""
+    """The summary, the machines, the charts, then each question with all its figures, as lines of Markdown."""
     verdicts = [verdict for result in results for verdict in result.verdicts if verdict.met is not None]
     yield f"{sum(bool(verdict.met) for verdict in verdicts)} of {len(verdicts)} targets met."
     yield ""
@@ -39,6 +59,9 @@ def tables(results: Sequence[Result]) -> Iterator[str]:
     )
     yield ""
     yield from _machines(results)
+    for chart in charts.shown(results):
+        yield ""
+        yield f"![{chart.title}](../docs/assets/{path_of(chart).name})"
     for result in results:
         yield from _details(result)
 
@@ -61,14 +84,18 @@ def _details(result: Result) -> Iterator[str]:
     if result.trouble is not None:
         yield f"**No answer:** {_one_line(result.trouble)}"
         yield ""
-    yield from _table(
-        ("figure", "", "measured"), [(name, figure.role, measured(figure)) for name, figure in result.figures.items()]
-    )
+    yield from _figures(result)
     yield ""
     for verdict in result.verdicts:
         yield f"- {_judged(verdict)}"
     for note in result.notes.splitlines():
         yield f"- {note}"
+
+
+def _figures(result: Result) -> Iterator[str]:
+    yield from _table(
+        ("figure", "", "measured"), [(name, figure.role, measured(figure)) for name, figure in result.figures.items()]
+    )
 
 
 def _judged(verdict: Verdict) -> str:

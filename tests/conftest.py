@@ -29,6 +29,8 @@ _BLOCKBUSTER.functions["time.sleep"].can_block_in("asyncbus/store/gil.py", {"_ti
 _BLOCKBUSTER.functions["os.write"].can_block_in("asyncbus/store/watermark.py", "write")
 # The same 44 bytes, once for each opening.
 _BLOCKBUSTER.functions["io.BufferedReader.read"].can_block_in("asyncbus/store/watermark.py", "read")
+# The kernel holds what it knows of an open file in memory: once a batch.
+_BLOCKBUSTER.functions["os.stat"].can_block_in("asyncbus/store/sqlite.py", {"_identity", "_size"})
 # It asks the kernel, not the disk, once for each connection.
 _BLOCKBUSTER.functions["os.getcwd"].can_block_in("asyncbus/store/migrations.py", "uri")
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 import operator
+import os
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from itertools import count
@@ -15,7 +18,8 @@ from xml.etree import ElementTree as ET
 import msgspec
 import pytest
 
-from benchmarks import readme
+from benchmarks import charts, readme
+from benchmarks.chart import Bars, Column, Curves, Line, Panel, path_of
 from benchmarks.contained import FailedError, TookTooLongError, contained, tell
 from benchmarks.harness import (
     Contestant,
@@ -31,6 +35,7 @@ from benchmarks.harness import (
     single,
 )
 from benchmarks.machine import Machine, this_machine
+from benchmarks.peers import imported
 from benchmarks.questions import NAMES, question
 from benchmarks.results import Result, answer, load, no_answer, place, save
 from benchmarks.verdicts import Spread, judge, paired_ratios, spread, within
@@ -226,12 +231,12 @@ def test_a_miss_is_said_on_the_terminal_and_in_the_readme() -> None:
 def test_the_readme_keeps_what_stands_around_the_figures() -> None:
     text = f"# Title\n\n{readme.BEGIN}\nold\n{readme.END}\nthe rest\n"
     result = answered(Readings({"ours": [1.0]}), Target("one", "ours", at_least=1))
-    renewed = readme.renewed(text, [result])
+    renewed = readme.renewed(text, readme.tables([result]))
     assert renewed.startswith(f"# Title\n\n{readme.BEGIN}\n")
     assert renewed.endswith(f"{readme.END}\nthe rest\n")
     assert "old" not in renewed
     assert "- and twice" in renewed
-    assert readme.renewed(renewed, [result]) == renewed
+    assert readme.renewed(renewed, readme.tables([result])) == renewed
 
 
 def test_a_readme_without_the_marks_is_refused() -> None:
@@ -239,10 +244,11 @@ def test_a_readme_without_the_marks_is_refused() -> None:
         readme.renewed("# Title", [])
 
 
-def test_the_readme_shows_the_results_that_are_there() -> None:
-    text = readme.README.read_text(encoding="utf-8")
+def test_the_documents_show_the_results_that_are_there() -> None:
     results = [load(path) for name in NAMES if (path := place(name, Size.FULL)).exists()]
-    assert readme.renewed(text, results) == text, "run python -m benchmarks --readme"
+    for document, lines in readme.documents(results).items():
+        text = document.read_text("utf-8")
+        assert readme.renewed(text, lines) == text, "run python -m benchmarks --readme"
 
 
 def test_the_machine_is_described_without_a_host_or_a_path(tmp_path: Path) -> None:
@@ -285,8 +291,8 @@ def test_the_picture_shows_a_miss_in_words_and_in_another_colour(picture: Module
     met, missed = picture.drawn([replayed(3.0)]), picture.drawn([replayed(1.0)])
     assert "missed: ≥ 0.5 asked" in texts(missed)
     assert "target missed" in texts(missed)
-    assert missed.count(picture._MISSED) > met.count(picture._MISSED)
-    assert missed.count(picture._MET) < met.count(picture._MET)
+    assert missed.count(picture.MISSED) > met.count(picture.MISSED)
+    assert missed.count(picture.MET) < met.count(picture.MET)
 
 
 def test_the_picture_shows_what_has_no_answer_as_a_miss(picture: ModuleType) -> None:
@@ -321,6 +327,97 @@ def test_the_picture_shows_the_results_that_are_there(picture: ModuleType) -> No
     assert shown == texts(picture.drawn(results)), "run python -m benchmarks --readme"
 
 
+# --- the charts ---
+
+Drawing = Callable[[Bars | Curves, Sequence[Result]], str]
+
+
+@pytest.fixture(scope="module")
+def drawn(picture: ModuleType) -> Drawing:
+    from benchmarks import bars, curves  # noqa: PLC0415 - they need matplotlib, as `picture` does
+
+    def draw(chart: Bars | Curves, results: Sequence[Result]) -> str:
+        return bars.drawn(chart, results) if isinstance(chart, Bars) else curves.drawn(chart, results)
+
+    return draw
+
+
+BARS = Bars(
+    "speed",
+    "How fast",
+    ("asyncbus", "a peer", "absent"),
+    [Column("speed", "in turn", "events/s", {"asyncbus": "ours", "a peer": "theirs", "absent": "none"})],
+)
+CURVES = Curves(
+    "growth",
+    "How it grows",
+    [Panel("speed", "a log", "events", "ms", [Line("open", [(1, "one"), (10, "ten"), (100, "none")])])],
+)
+
+
+def test_a_chart_of_bars_shows_each_median_and_says_what_was_not_measured(
+    drawn: Drawing,
+) -> None:
+    results = [answered(Readings({"ours": [7.0, 8.0, 9.0], "theirs": [2.0]}))]
+    assert {"How fast", "asyncbus", "8.00", "2.00", "absent", "not measured"} <= set(texts(drawn(BARS, results)))
+
+
+def test_a_chart_of_bars_names_its_limit(
+    drawn: Drawing,
+) -> None:
+    column = msgspec.structs.replace(BARS.columns[0], limit=("by hand", "theirs"))
+    chart = msgspec.structs.replace(BARS, columns=[column])
+    shown = texts(drawn(chart, [answered(Readings({"ours": [8.0], "theirs": [2.0]}))]))
+    assert any("by hand: 2.00" in text for text in shown)
+
+
+def test_a_chart_of_curves_shows_the_sizes_that_were_measured(
+    drawn: Drawing,
+) -> None:
+    shown = set(texts(drawn(CURVES, [answered(Readings({"one": [1.0, 2.0], "ten": [3.0, 4.0]}))])))
+    assert {"a log, ms", "events", "1", "10"} <= shown
+    assert "100" not in shown
+
+
+def test_a_chart_is_the_same_each_time_it_is_drawn(
+    drawn: Drawing,
+) -> None:
+    results = [answered(Readings({"ours": [8.0], "one": [1.0], "ten": [3.0]}))]
+    for chart in (BARS, CURVES):
+        assert drawn(chart, results) == drawn(chart, results)
+
+
+def test_a_chart_is_shown_when_all_its_questions_were_asked(tmp_path: Path) -> None:
+    unread = [
+        no_answer(name, question(name, Setting(tmp_path)), "killed", size=Size.FULL, repeats=5, machine=MACHINE)
+        for name in NAMES
+    ]
+    assert charts.shown(unread) == list(charts.CHARTS)
+    assert charts.shown([result for result in unread if result.question != "growing_types"]) == [
+        chart for chart in charts.CHARTS if chart.name != "growth"
+    ]
+    assert charts.shown([]) == []
+
+
+def test_every_figure_of_a_chart_is_one_of_its_question(tmp_path: Path) -> None:
+    asked = {
+        (name, figure)
+        for name in NAMES
+        for contestant in question(name, Setting(tmp_path)).contestants
+        for figure in contestant.units
+    }
+    assert {named for chart in charts.CHARTS for named in chart.named} <= asked
+
+
+def test_the_charts_show_the_results_that_are_there(
+    drawn: Drawing,
+) -> None:
+    results = [load(path) for name in NAMES if (path := place(name, Size.FULL)).exists()]
+    for chart in charts.shown(results):
+        kept = path_of(chart).read_text(encoding="utf-8")
+        assert texts(kept) == texts(drawn(chart, results)), "run python -m benchmarks --readme"
+
+
 # --- processes of their own ---
 
 
@@ -342,6 +439,39 @@ def test_a_contained_call_that_raises_is_reported_with_what_it_raised() -> None:
 def test_a_contained_call_that_hangs_is_killed() -> None:
     with pytest.raises(TookTooLongError, match=r"killed after 0\.5 s"):
         contained(time.sleep, 600, limit=0.5)
+
+
+class SeenEnoughError(Exception):
+    """What a call tells makes the one that contains it stop listening."""
+
+
+def hold_open(fifo: str) -> None:
+    """Start a process that keeps the fifo open, say so, and hang."""
+    with open(fifo, "wb") as end:  # noqa: PTH123 - it is no file
+        subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], pass_fds=[end.fileno()])
+    tell("started")
+    time.sleep(600)
+
+
+def test_what_a_killed_call_has_started_is_killed_with_it(tmp_path: Path) -> None:
+    def stop(told: object) -> None:
+        raise SeenEnoughError(told)
+
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    reading = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        with pytest.raises(SeenEnoughError, match="started"):
+            contained(hold_open, str(fifo), limit=60, on_told=stop)
+        os.set_blocking(reading, True)
+        assert os.read(reading, 1) == b""  # nobody has the other end any more
+    finally:
+        os.close(reading)
+
+
+def test_a_peer_that_is_not_installed_is_not_available() -> None:
+    with pytest.raises(UnavailableError, match="No module named 'no_such_peer'"):
+        imported("no_such_peer")
 
 
 # --- the questions ---

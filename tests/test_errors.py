@@ -26,6 +26,7 @@ EXAMPLES: dict[type[AsyncBusError], tuple[tuple[Any, ...], dict[str, Any], str]]
     errors.BusClosedError: (("the bus is closed",), {}, "the bus is closed"),
     errors.WrongEventLoopError: (("elsewhere",), {}, "elsewhere"),
     errors.WrongThreadError: (("here",), {}, "here"),
+    errors.ForkedProcessError: ((), {}, "works in the parent only"),
     errors.InboxFullError: ((8,), {"capacity": 8}, "is full (8 events"),
     errors.BatchTooLargeError: (
         (9, 90, 8, 80),
@@ -55,6 +56,11 @@ EXAMPLES: dict[type[AsyncBusError], tuple[tuple[Any, ...], dict[str, Any], str]]
         ("a.db", 9, 4, "a.db-watermark"),
         {"path": "a.db", "expected": 9, "found": 4, "watermark": "a.db-watermark"},
         "a.db ends at event 4, but event 9 was acknowledged",
+    ),
+    errors.UnsupportedFilesystemError: (
+        ("/share/a.db", "nfs4"),
+        {"path": "/share/a.db", "filesystem": "nfs4"},
+        "/share/a.db lies on a network file system (nfs4)",
     ),
     errors.StoreNotFoundError: (("a.db is missing",), {}, "a.db is missing"),
     errors.StoreIsDirectoryError: (("a.db is a directory",), {}, "a.db is a directory"),

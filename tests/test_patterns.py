@@ -115,6 +115,7 @@ def test_several_terms_take_what_each_of_them_takes(terms: list[str], type: str)
     assert Pattern.parse(terms).matches(type) == any(Pattern.parse(term).matches(type) for term in terms)
 
 
+@pytest.mark.fault(23)
 @given(PATTERNS, TYPES | st.text(alphabet="abz~", min_size=1, max_size=4))
 def test_the_ranges_hold_the_types_that_match(pattern: Pattern, type: str) -> None:
     """What a store finds by its index is what the index in memory finds."""
@@ -250,6 +251,7 @@ def crowd(terms: Iterable[str]) -> PatternIndex[Receiver]:
     return index
 
 
+@pytest.mark.fault(25)
 @settings(max_examples=25)
 @given(st.integers(4, 255), st.integers(0, 300))
 def test_looking_up_a_type_takes_steps_linear_in_its_length(length: int, others: int) -> None:
@@ -262,6 +264,7 @@ def test_looking_up_a_type_takes_steps_linear_in_its_length(length: int, others:
     assert length <= taken <= 4 * length + 20
 
 
+@pytest.mark.fault(25)
 def test_looking_up_a_type_takes_no_longer_where_thousands_do_not_want_it() -> None:
     alone = crowd(["a.*", "a.b"])
     crowded = crowd(["a.*", "a.b", *(f"{number}.*" for number in range(5000)), *(f"c.{n}" for n in range(5000))])

@@ -134,6 +134,7 @@ async def test_a_start_that_was_removed_is_refused() -> None:
 # --- catching up -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault(70)
 async def test_history_and_what_comes_meanwhile_are_read_without_gap_or_duplicate() -> None:
     store = GatedStore()
     log = await opened("a", "b", "a", store=store)
@@ -159,9 +160,21 @@ async def test_a_reader_that_falls_behind_keeps_what_its_queue_holds_and_reads_t
     seen = reader.statistics()
     assert (seen.phase, seen.queued, seen.overflows, seen.position) == ("catching_up", 2, 1, 0)
     assert await take(reader, 2) == [1, 2]
-    assert reader.statistics().phase == "catching_up"
+    assert (reader.phase, reader.position, reader.backlog) == ("catching_up", 2, 2)
     assert await take(reader, 2) == [3, 4]
     assert reader.statistics().phase == "live"
+
+
+@pytest.mark.fault(70)
+async def test_a_reader_is_not_live_before_it_has_read_the_last_event() -> None:
+    log = await opened(*["a"] * (FIRST_PAGE + 1))
+    reader = log.subscription(start="earliest")
+
+    await take(reader, 1)
+
+    assert (reader.phase, reader.backlog) == ("catching_up", FIRST_PAGE)
+    assert await take(reader, FIRST_PAGE) == list(range(2, FIRST_PAGE + 2))
+    assert reader.phase == "live"
 
 
 async def test_a_batch_that_just_fits_is_no_overflow() -> None:
@@ -247,6 +260,7 @@ async def test_a_past_that_cannot_be_read_ends_the_reader() -> None:
     assert log.fanout._index.receivers("a") == ()
 
 
+@pytest.mark.fault(70)
 @settings(max_examples=60)
 @given(st.data())
 async def test_any_mix_of_reading_and_committing_delivers_each_event_once_in_order(data: st.DataObject) -> None:

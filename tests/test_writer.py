@@ -29,6 +29,7 @@ async def test_a_batch_is_whatever_arrived_while_the_last_one_was_being_committe
     assert desk.committed == [[1], [2, 3, 4, 5, 6]]
 
 
+@pytest.mark.fault(34)
 async def test_nothing_is_passed_on_and_nobody_answered_before_the_commit() -> None:
     store = GatedStore()
     store.may_append.clear()
@@ -112,6 +113,7 @@ async def test_commands_are_obeyed_after_what_was_accepted_before_them_and_their
 # --- time ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault(55)
 async def test_recorded_at_never_decreases_though_the_clock_jumps_back() -> None:
     store, clock = MemoryStore(), ManualClock()
     async with writing(store, clock=clock) as desk:
@@ -123,6 +125,7 @@ async def test_recorded_at_never_decreases_though_the_clock_jumps_back() -> None
     assert times == [0, 5_000_000, 5_000_000, 5_000_000, 106_000_000, 106_000_000]
 
 
+@pytest.mark.fault(55)
 async def test_recorded_at_is_not_before_what_the_store_held_already() -> None:
     store = MemoryStore()
     async with writing(store, recorded_at=MOMENT + 7) as desk:

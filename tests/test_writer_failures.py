@@ -23,6 +23,7 @@ pytestmark = pytest.mark.asyncio
 # --- failing ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault(34)
 async def test_a_failed_batch_burns_no_sequence_and_is_not_passed_on() -> None:
     store = FailingStore({1: StoreFullError("no space"), 3: StoreFullError("still none")})
     async with writing(store) as desk:
@@ -160,6 +161,7 @@ async def test_an_id_that_is_stored_already_gives_the_first_receipt_again() -> N
     assert (desk.writer.stored, desk.writer.duplicates) == (2, 2)
 
 
+@pytest.mark.fault(28)
 async def test_only_what_conflicts_is_refused() -> None:
     async with writing(MemoryStore()) as desk:
         await desk.publish(id="x", data=1)

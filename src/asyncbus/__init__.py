@@ -20,6 +20,7 @@ from asyncbus.errors import (
     DrainTimeoutError,
     EventIdConflictError,
     EventsLostError,
+    ForkedProcessError,
     InboxFullError,
     InvalidHandlerError,
     InvalidOptionError,
@@ -45,6 +46,7 @@ from asyncbus.errors import (
     SubscriptionError,
     SubscriptionOverflowError,
     UnsupportedFeatureError,
+    UnsupportedFilesystemError,
     WouldDeadlockError,
     WrongEventLoopError,
     WrongThreadError,
@@ -54,7 +56,7 @@ from asyncbus.filters import EventFilter
 from asyncbus.patterns import Pattern
 from asyncbus.receipts import PendingReceipt
 from asyncbus.statistics import BusStatistics, Health, SubscriptionStatistics
-from asyncbus.store.base import Appended, BackupStore, Bounds, EventStore, Features, Page
+from asyncbus.store.base import Appended, BackupStore, Bounds, EventStore, Features, Measured, Page
 from asyncbus.store.inspection import Finding
 from asyncbus.store.memory import MemoryStore
 from asyncbus.store.sqlite import SQLiteStore
@@ -79,12 +81,14 @@ __all__ = [
     "EventsLostError",
     "Features",
     "Finding",
+    "ForkedProcessError",
     "Health",
     "InboxFullError",
     "InvalidHandlerError",
     "InvalidOptionError",
     "InvalidPatternError",
     "InvalidTypeError",
+    "Measured",
     "MemoryStore",
     "NewEvent",
     "NotAnEventStoreError",
@@ -115,6 +119,7 @@ __all__ = [
     "SubscriptionOverflowError",
     "SubscriptionStatistics",
     "UnsupportedFeatureError",
+    "UnsupportedFilesystemError",
     "Verification",
     "WouldDeadlockError",
     "WrongEventLoopError",

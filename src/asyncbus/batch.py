@@ -33,7 +33,6 @@ class Batch:
     __slots__ = (
         "commands",
         "error",
-        "failed",
         "groups",
         "max_size",
         "room",
@@ -61,8 +60,6 @@ class Batch:
         self.thread_size = 0
         # How many of the submissions were withdrawn and are still there.
         self.withdrawn = 0
-        # Whether none of it is acknowledged, even where the store has numbered it before it failed to commit it.
-        self.failed = error is not None
         self.taken = self.settled = error is not None
         self.error = error
 

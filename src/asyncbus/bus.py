@@ -6,6 +6,8 @@ import asyncio
 import itertools
 import logging
 import threading
+import warnings
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
@@ -17,11 +19,13 @@ from asyncbus.errors import (
     AsyncBusError,
     BusClosedError,
     DrainTimeoutError,
+    ForkedProcessError,
     StoreFailedError,
     StoreReadOnlyError,
 )
 from asyncbus.events import Event
 from asyncbus.fanout import Fanout
+from asyncbus.forks import watch
 from asyncbus.handlers import Handler
 from asyncbus.history import History, ask
 from asyncbus.inbox import Inbox
@@ -29,7 +33,7 @@ from asyncbus.options import check_count, check_seconds
 from asyncbus.publishing import Publishing
 from asyncbus.reading import CLOSED, NOT_OPEN
 from asyncbus.statistics import BusStatistics, Health
-from asyncbus.store.base import Bounds, EventStore, check_store
+from asyncbus.store.base import Bounds, EventStore, Measured, check_store
 from asyncbus.store.memory import MemoryStore
 from asyncbus.subscribing import Subscribing
 from asyncbus.subscription import Subscription
@@ -104,6 +108,7 @@ class EventBus(Publishing, Subscribing):
         self._is_open = False
         self._waiting_for: set[asyncio.Task[Event]] = set()
         self._feeding: asyncio.Task[None] | None = None
+        self._undoing: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
         # Tasks that wait for the close, which therefore waits for none of them; and who reads while it goes on.
         self._closers: set[asyncio.Task[Any] | None] = set()
@@ -133,6 +138,7 @@ class EventBus(Publishing, Subscribing):
             raise BusClosedError(CLOSED)
         self._history.begin(bounds)
         self._is_open = True
+        watch(self)
         if self._store.features.read_only:
             self._unpublishable = StoreReadOnlyError("this bus was opened with read_only=True; it cannot publish")
             feed = Tail(self._store, self._history, on_committed=self._fanout.dispatch, on_lost=self._fall_back).run()
@@ -151,17 +157,24 @@ class EventBus(Publishing, Subscribing):
         try:
             return await asyncio.shield(opening)
         except asyncio.CancelledError:
-            # A store cannot be opened by half: what is being made or locked on a thread goes on.
-            await asyncio.wait([opening])
-            if opening.exception() is None:
-                await self._store.close()
+            # A store cannot be opened by half: what is being made or locked on a thread goes on, and is then undone,
+            # whether or not this task is cancelled once more.
+            self._undoing = asyncio.create_task(self._undo(opening), name="asyncbus undo")
+            await asyncio.shield(self._undoing)
             raise
+
+    async def _undo(self, opening: asyncio.Task[Bounds]) -> None:
+        await asyncio.wait([opening])
+        if not opening.cancelled() and opening.exception() is None:
+            await self._store.close()
 
     def _stopped_feeding(self, feeding: asyncio.Task[None]) -> None:
         """The source of the fan-out has ended; where nobody asked it to, nobody may wait for it any more."""
         if self._closing is not None:
             self._inbox.abandon("the bus was closed before the store answered")
             return
+        if isinstance(self._failure, ForkedProcessError):
+            return  # whoever ends the copies of its tasks means no failure
         error = asyncio.CancelledError("its task was cancelled") if feeding.cancelled() else feeding.exception()
         reason = f"the bus has failed: {error!r}; close it and open a new one"
         self._failure = error if isinstance(error, AsyncBusError) else StoreFailedError(reason)
@@ -171,6 +184,16 @@ class EventBus(Publishing, Subscribing):
         for subscription in tuple(self._subscriptions):
             subscription.end(self._failure)
         log.error("%s", reason, exc_info=error)
+
+    def forked(self) -> None:
+        """In a forked child nobody serves this bus: say so instead of waiting for ever."""
+        self._failure = ForkedProcessError()
+        self._thread = None
+        self._unpublishable = self._failure
+        self._is_open = False
+        self._inbox.forked(str(self._failure))
+        for subscription in tuple(self._subscriptions):
+            subscription.end(self._failure)
 
     async def _until_readers_allow(self) -> None:
         """The writer's gate: closed while a reader with `when_full="block"` has a full queue."""
@@ -206,6 +229,8 @@ class EventBus(Publishing, Subscribing):
         await self._close(deliver=True)
 
     async def _close(self, *, deliver: bool) -> None:
+        if isinstance(self._failure, ForkedProcessError):
+            return  # all there is to close is the parent's
         closer = asyncio.current_task()
         self._closers.add(closer)
         for subscription in self._closing_readers:
@@ -220,6 +245,19 @@ class EventBus(Publishing, Subscribing):
         await asyncio.shield(self._closing)
 
     async def _close_in_order(self) -> None:
+        try:
+            await self._finish_within_limit()
+        finally:
+            # Also where this task is cancelled, as all are when a loop is shut down: the file must not stay locked.
+            self._end_subscriptions()
+            try:
+                await self._cancel()
+            finally:
+                self._closing_readers = ()
+                self._is_open = False
+                await self._store.close()
+
+    async def _finish_within_limit(self) -> None:
         readers = self._closing_readers = tuple(self._subscriptions)
         # A blocking subscription that nobody reads would hold up the writer, and with it the close.
         self._end_unread_blockers()
@@ -236,11 +274,6 @@ class EventBus(Publishing, Subscribing):
                 self._close_timeout,
                 ", ".join(unfinished) or "the store",
             )
-        self._end_subscriptions()
-        await self._cancel()
-        self._closing_readers = ()
-        self._is_open = False
-        await self._store.close()
 
     def _end_subscriptions(self) -> None:
         for subscription in tuple(self._subscriptions):
@@ -346,6 +379,7 @@ class EventBus(Publishing, Subscribing):
             head=self._history.head,
             blocked_by=tuple(blocker.name for blocker in self._fanout.blockers),
             subscriptions=tuple(subscription.statistics() for subscription in ranked),
+            store=self._store.statistics() if self._is_open and isinstance(self._store, Measured) else {},
         )
 
     def health(self) -> Health:
@@ -358,6 +392,11 @@ class EventBus(Publishing, Subscribing):
         if error is None:
             return Health(status="ok")
         return Health(status="failed" if isinstance(error, StoreFailedError) else "degraded", reason=error)
+
+    def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
+        # The function is kept as a default: at the end of the interpreter the module may have lost its names.
+        if getattr(self, "_is_open", False):  # not set where __init__ has refused an option
+            _warn(f"{self!r} was never closed; use `async with` or await its close()", ResourceWarning, source=self)
 
     def __repr__(self) -> str:
         state = self.health().status

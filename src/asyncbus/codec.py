@@ -13,7 +13,7 @@ from zlib import crc32
 import msgspec
 
 from asyncbus.errors import PayloadError
-from asyncbus.events import Record
+from asyncbus.events import Record, undecodable
 
 json_encode = msgspec.json.Encoder().encode
 json_decode = msgspec.json.Decoder().decode
@@ -67,7 +67,7 @@ def decode(text: str) -> Any:
     try:
         return json_decode(text)
     except (msgspec.DecodeError, RecursionError) as error:
-        raise PayloadError("$", f"cannot be decoded: {error}") from error
+        raise undecodable("$", error) from error
 
 
 def _offender(data: Any, path: str, error: Exception) -> tuple[str, str]:

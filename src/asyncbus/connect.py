@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Final, Literal, TypedDict, Unpack
+from typing import Final, Literal, TypedDict, Unpack
 
 from asyncbus.bus import EventBus
 from asyncbus.errors import InvalidOptionError
 from asyncbus.options import check_path
 from asyncbus.store.memory import MemoryStore
 from asyncbus.store.sqlite import SQLiteStore
-
-if TYPE_CHECKING:
-    from asyncbus.store.base import EventStore
 
 _MEMORY: Final = ("", ":memory:", "memory://", "sqlite://", "sqlite:///:memory:")
 
@@ -32,6 +29,7 @@ def connect(
     *,
     synchronous: Literal["full", "normal"] | None = None,
     read_only: bool = False,
+    any_filesystem: bool = False,
     max_events: int | None = None,
     **options: Unpack[BusOptions],
 ) -> EventBus:
@@ -42,31 +40,32 @@ def connect(
             `SQLiteStore`.
         synchronous: of a `SQLiteStore`; None: "full".
         read_only: of a `SQLiteStore`.
+        any_filesystem: of a `SQLiteStore`.
         max_events: of a `MemoryStore`.
         options: of `EventBus`.
 
     Raises:
         InvalidOptionError: another kind of URL, an option that this store does not have, or one out of its range.
     """
-    return EventBus(_store(url, synchronous, max_events, read_only=read_only), **options)
-
-
-def _store(
-    url: str | os.PathLike[str] | None,
-    synchronous: Literal["full", "normal"] | None,
-    max_events: int | None,
-    *,
-    read_only: bool,
-) -> EventStore:
     if url is None or url in _MEMORY:
-        if synchronous is not None or read_only:
-            raise InvalidOptionError("synchronous and read_only", "left out for a log in memory", url)
-        return MemoryStore(max_events=max_events)
-    path = check_path("url", url)
-    if path.startswith("sqlite:///"):
-        path = path.removeprefix("sqlite:///")
-    elif "://" in path:
-        raise InvalidOptionError("url", "a path, sqlite:///path or :memory:", url)
+        if synchronous is not None or read_only or any_filesystem:
+            raise InvalidOptionError("synchronous, read_only and any_filesystem", "left out for a log in memory", url)
+        return EventBus(MemoryStore(max_events=max_events), **options)
     if max_events is not None:
         raise InvalidOptionError("max_events", "left out for a log in a file", max_events)
-    return SQLiteStore(path, synchronous="full" if synchronous is None else synchronous, read_only=read_only)
+    store = SQLiteStore(
+        _path(url),
+        synchronous="full" if synchronous is None else synchronous,
+        read_only=read_only,
+        any_filesystem=any_filesystem,
+    )
+    return EventBus(store, **options)
+
+
+def _path(url: str | os.PathLike[str]) -> str:
+    path = check_path("url", url)
+    if path.startswith("sqlite:///"):
+        return path.removeprefix("sqlite:///")
+    if "://" in path:
+        raise InvalidOptionError("url", "a path, sqlite:///path or :memory:", url)
+    return path

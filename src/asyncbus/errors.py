@@ -11,6 +11,7 @@
     ├── BusClosedError                              not open yet, or not any more
     ├── WrongEventLoopError                         a call from a thread or loop that is not the bus's
     ├── WrongThreadError                            a blocking call on the loop's own thread
+    ├── ForkedProcessError                          a child of the process that opened the bus
     ├── InboxFullError, BatchTooLargeError          no room for what was published
     ├── WouldDeadlockError                          waiting for oneself
     ├── EventIdConflictError                        one id, two contents                 (not stored)
@@ -32,8 +33,9 @@
         ├── StoreIsDirectoryError
         ├── NotAnEventStoreError                    somebody else's file
         ├── SchemaTooNewError                       written by a newer asyncbus
-        ├── SequenceExhaustedError
-        └── UnsupportedFeatureError                 this kind of store cannot do that
+        ├── UnsupportedFilesystemError              a network file system
+        ├── UnsupportedFeatureError                 this kind of store cannot do that
+        └── SequenceExhaustedError
 
 A publish that raises any of these, except `PublishOutcomeUnknownError`, was not stored.
 """
@@ -138,6 +140,16 @@ class WrongEventLoopError(AsyncBusError):
 
 class WrongThreadError(AsyncBusError):
     """A call that blocks its thread came from the thread of the bus's own event loop."""
+
+
+class ForkedProcessError(AsyncBusError):
+    """This process was forked from the one that opened the bus, which goes on there; here nothing serves it."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this bus was opened before the process was forked, and works in the parent only; open a bus of its own"
+            " here (read_only=True follows the same file), or start processes by spawn"
+        )
 
 
 class InboxFullError(AsyncBusError):
@@ -320,6 +332,18 @@ class SchemaTooNewError(StoreError):
         self.found = found
         self.supported = supported
         super().__init__(f"{path} has schema version {found}, this asyncbus reads up to {supported}; upgrade asyncbus")
+
+
+class UnsupportedFilesystemError(StoreError):
+    """The log lies on a network file system, where SQLite's locks do not keep other machines out."""
+
+    def __init__(self, path: str, filesystem: str) -> None:
+        self.path = path
+        self.filesystem = filesystem
+        super().__init__(
+            f"{path} lies on a network file system ({filesystem}), where a log can be damaged; put it on a local disk,"
+            " or open it with any_filesystem=True if no other machine ever opens it"
+        )
 
 
 class SequenceExhaustedError(StoreError):

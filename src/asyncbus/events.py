@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from msgspec import UNSET, Struct
+from msgspec import UNSET, DecodeError, Struct
 
-from asyncbus.errors import InvalidOptionError, InvalidTypeError
+from asyncbus.errors import InvalidOptionError, InvalidTypeError, PayloadError
 
 MAX_TYPE_LENGTH: Final = 255
 """Characters an event type, an id and a key may have."""
@@ -75,7 +75,10 @@ class Event(Struct, gc=False, eq=False):
         if data is UNSET:
             data = self._record.data
             if data.__class__ is not bytes:
-                data = self._decode(data)
+                try:
+                    data = self._decode(data)
+                except (DecodeError, RecursionError) as error:
+                    raise undecodable("$", error) from error
             self._data = data
         return data
 
@@ -103,7 +106,10 @@ class Event(Struct, gc=False, eq=False):
     def metadata(self) -> dict[str, Any] | None:
         """What the publisher said about the event beside its data, or None; decoded at each read."""
         text = self._record.metadata
-        return None if text is None else self._decode(text)
+        try:
+            return None if text is None else self._decode(text)
+        except (DecodeError, RecursionError) as error:
+            raise undecodable("metadata", error) from error
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Event):
@@ -167,6 +173,11 @@ class Receipt(Struct, frozen=True):
 
     sequence: int
     duplicate: bool = False
+
+
+def undecodable(path: str, error: Exception) -> PayloadError:
+    """The error of stored text that cannot be decoded: it is not JSON, or nested deeper than the stack allows here."""
+    return PayloadError(path, f"cannot be decoded: {error}")
 
 
 def check_type(type: object) -> str:

@@ -60,13 +60,23 @@ class History:
         self._bytes += _payloads(records)
         self.head = records[-1].sequence
         self.floor = max(self.floor, floor)
-        while self._size - len(self._batches[0]) >= self._capacity or (
-            self._bytes > self._max_bytes and len(self._batches) > 1
-        ):
-            oldest = self._batches.popleft()
-            self._size -= len(oldest)
-            self._bytes -= _payloads(oldest)
-            self._after = oldest[-1].sequence
+        while self._bytes > self._max_bytes and len(self._batches) > 1:
+            self._forget(len(self._batches[0]))
+        # Cutting a batch moves the rest of it, so it is done for many events at once.
+        while (excess := self._size - self._capacity) >= min(len(self._batches[0]), _JOIN):
+            self._forget(min(len(self._batches[0]), excess))
+
+    def _forget(self, count: int) -> None:
+        """Forget so many of the oldest batch."""
+        oldest = self._batches[0]
+        forgotten = oldest[:count]
+        if count == len(oldest):
+            self._batches.popleft()
+        else:
+            del oldest[:count]
+        self._size -= count
+        self._bytes -= _payloads(forgotten)
+        self._after = forgotten[-1].sequence
 
     # ----------------------------------------------------------------------------------------------- where to begin
 
@@ -123,11 +133,12 @@ class History:
             if batch[-1].sequence <= after:
                 continue
             begin = bisect_right(batch, after, key=_sequence) if batch[0].sequence <= after else 0
-            rest = batch[begin:] if begin else batch
-            found += rest if pattern.matches_all else [record for record in rest if pattern.matches(record.type)]
-            if len(found) >= limit:
-                del found[limit:]
-                return Page(found, found[-1].sequence, self._after)
+            while begin < len(batch):
+                part = batch[begin : begin + limit - len(found)]
+                begin += len(part)
+                found += _matching(part, pattern)
+                if len(found) == limit:
+                    return Page(found, found[-1].sequence, self._after)
         return Page(found, max(after, self.head), self._after)
 
     async def _read(self, after: int, pattern: Pattern, limit: int) -> Page:
@@ -148,7 +159,7 @@ class History:
     def recent(self, pattern: Pattern) -> list[Record]:
         """The matching ones of the events in memory, at most `recent_capacity` of the newest."""
         newest = [record for batch in self._batches for record in batch][-self._capacity :]
-        return [record for record in newest if pattern.matches(record.type)]
+        return _matching(newest, pattern)
 
 
 async def ask(answer: Awaitable[T]) -> T:
@@ -165,8 +176,17 @@ async def ask(answer: Awaitable[T]) -> T:
         raise StoreFailedError(f"the store raised {error!r}") from error
 
 
+def _matching(records: list[Record], pattern: Pattern) -> list[Record]:
+    """Those of a type that matches; each type is looked at once (benchmarks/bench_memory_fanout.py)."""
+    if pattern.matches_all:
+        return records
+    types = {record.type for record in records}
+    wanted = {type for type in types if pattern.matches(type)}
+    return records if len(wanted) == len(types) else [record for record in records if record.type in wanted]
+
+
 def _payloads(records: Sequence[Record]) -> int:
-    return sum(len(record.data) for record in records)
+    return sum(map(len, [record.data for record in records]))
 
 
 def _sequence(record: Record) -> int:

@@ -244,14 +244,21 @@ class Inbox:
             BusClosedError: the bus closed before there was room.
             TimeoutError: there was none in time; the event was not accepted.
         """
-        size = _size((submission,))
+        size = len(submission.data) + len(submission.metadata or "")
         with self._lock:
             if self._closed is not None:
                 raise copy(self._closed)
-            if not self._line and self._fits(1, size):
-                self._accept((submission,))
-                self._open.thread_size += size
-                self._knock()
+            # As in `put`, and for the same reason (benchmarks/bench_from_thread.py).
+            batch = self._open
+            fits = len(batch.submissions) < batch.room and batch.size + batch.thread_size + size <= batch.max_size
+            if not fits and not self._line and self._fits(1, size):
+                batch, fits = self._begin_batch(), True
+            if fits:
+                submission.batch = batch
+                batch.submissions.append(submission)
+                batch.thread_size += size
+                if self._sleeper is not None:
+                    self._knock()
                 return
             entry = _InLine((submission,), size, ThreadFuture())
             self._line.append(entry)
@@ -293,7 +300,8 @@ class Inbox:
 
     async def take(self) -> Batch | None:
         """Wait for something to write and take it, up to a batch, making room for those in line; None: the end."""
-        while not (self._full or self._open.submissions or self._open.commands):
+        # Who flushes may be left alone in it, by publishers that were cancelled.
+        while not (self._full or self._open.submissions or self._open.commands or self._open.waiters):
             with self._lock:
                 if self._closed is not None:
                     return None
@@ -350,12 +358,23 @@ class Inbox:
     def abandon(self, reason: str) -> None:
         """The writer is gone: of the batch it had taken nobody knows, what it had not taken is not stored."""
         self.close(reason)
-        self._in_flight.error = self._in_flight.error or StoreFailedError(reason, outcome_unknown=True)
+        if not self._in_flight.settled:
+            self._in_flight.error = self._in_flight.error or StoreFailedError(reason, outcome_unknown=True)
         for batch in (self._in_flight, *self._full, self._open):
             if not batch.settled:
                 batch.error = batch.error or BusClosedError(reason)
                 batch.taken = True
                 self.settled(batch)
+
+    def forked(self, reason: str) -> None:
+        """In a forked child: the writer and the other threads are not here, nor whoever held the lock.
+
+        The parent may store all of it, so of no event the outcome is known.
+        """
+        self._lock = threading.Lock()
+        for batch in (*self._full, self._open):
+            batch.error = StoreFailedError(reason, outcome_unknown=True)
+        self.abandon(reason)
 
     def _wake(self) -> None:
         sleeper = self._sleeper

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
+from copy import copy
 from datetime import datetime
 from typing import Final
 
 from msgspec.structs import replace
 
 from asyncbus.clock import Clock
-from asyncbus.codec import decode
-from asyncbus.errors import BusClosedError, UnsupportedFeatureError
+from asyncbus.codec import json_decode
+from asyncbus.errors import AsyncBusError, BusClosedError, ForkedProcessError, UnsupportedFeatureError
 from asyncbus.events import Event, Record, to_microseconds
 from asyncbus.filters import EventFilter
 from asyncbus.history import History, ask
@@ -35,9 +36,10 @@ class Reading:
     _store: EventStore
     _clock: Clock
     _history: History
-    # Whether it was ever opened, and whether it is.
+    # Whether it was ever opened, whether it is, and what has ended it before it was closed.
     _is_opening: bool
     _is_open: bool
+    _failure: AsyncBusError | None
 
     def replay(
         self,
@@ -95,7 +97,7 @@ class Reading:
                     return
                 if pace is not None:
                     await pace.wait_for(record)
-                yield Event(record, decode)
+                yield Event(record, json_decode)
 
     async def query(
         self,
@@ -133,7 +135,7 @@ class Reading:
             pattern, start=start, stop=stop, since=since, until=until, key=key, limit=limit, newest_first=newest_first
         )
         if where is None:
-            return [Event(record, decode) for record in await ask(self._store.query(wanted))]
+            return [Event(record, json_decode) for record in await ask(self._store.query(wanted))]
         return await self._query_where(wanted, where)
 
     async def _query_where(self, wanted: EventFilter, where: Callable[[Event], object]) -> list[Event]:
@@ -141,7 +143,7 @@ class Reading:
         chunk = replace(wanted, limit=_QUERY_PAGE)
         while True:
             records = await ask(self._store.query(chunk))
-            found += (event for record in records if where(event := Event(record, decode)))
+            found += (event for record in records if where(event := Event(record, json_decode)))
             if wanted.limit is not None and len(found) >= wanted.limit:
                 return found[: wanted.limit]
             if len(records) < _QUERY_PAGE:
@@ -154,7 +156,7 @@ class Reading:
     def recent(self, pattern: object = "*") -> list[Event]:
         """The matching ones of the last `recent_capacity` events of this run, from memory, ascending."""
         history = self._readable()
-        return [Event(record, decode) for record in history.recent(Pattern.parse(pattern))]
+        return [Event(record, json_decode) for record in history.recent(Pattern.parse(pattern))]
 
     async def latest_sequence(self) -> int:
         """The last sequence given; 0: nothing was ever stored."""
@@ -190,7 +192,9 @@ class Reading:
             raise self._not_open()
         return self._history
 
-    def _not_open(self) -> BusClosedError:
+    def _not_open(self) -> AsyncBusError:
+        if isinstance(self._failure, ForkedProcessError):
+            return copy(self._failure)
         return BusClosedError(CLOSED if self._is_opening else NOT_OPEN)
 
 

@@ -62,8 +62,7 @@ class PendingReceipt(Struct, frozen=True, eq=False):
 
     def __repr__(self) -> str:
         submission = self._submission
-        is_stored = submission.sequence and not submission.batch.failed
-        state = f"sequence={submission.sequence}" if is_stored else "failed" if self.done else "pending"
+        state = f"sequence={submission.sequence}" if submission.sequence else "failed" if self.done else "pending"
         return f"PendingReceipt({submission.type!r}, {state})"
 
 
@@ -73,11 +72,13 @@ def outcome(submission: Submission) -> Receipt:
     Raises:
         AsyncBusError: why it was not stored, or that nobody knows.
     """
-    if submission.sequence and not submission.batch.failed:
-        return Receipt(submission.sequence, submission.duplicate)
     error = submission.batch.error
-    if error is None:  # a settled event has a sequence, or its batch an error
+    if error is None:
+        if submission.sequence:
+            return Receipt(submission.sequence, submission.duplicate)
+        # A settled event has a sequence, or its batch an error.
         raise StoreFailedError("the store has not said what became of this event", outcome_unknown=True)
+    # A sequence says nothing here: a store may have given it before it failed.
     if isinstance(error, StoreFailedError) and error.outcome_unknown:
         raise PublishOutcomeUnknownError(submission.id, error.reason) from error
     raise copy(error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 from msgspec import Struct
@@ -60,6 +61,9 @@ class BusStatistics(Struct, frozen=True, kw_only=True):
         head: sequence of the last committed event.
         blocked_by: names of the `when_full="block"` subscriptions that keep the writer from its next batch.
         subscriptions: each open subscription, in the order of offers.
+        store: what the store counts by itself; of a `SQLiteStore` that writes: `wal_bytes`, the bytes of the
+            write-ahead log on disk, `checkpoints`, how often it was moved into the database, and `rolled_back`, stale
+            transactions found before a batch (each is also logged).
     """
 
     published: int
@@ -79,6 +83,7 @@ class BusStatistics(Struct, frozen=True, kw_only=True):
     head: int
     blocked_by: tuple[str, ...]
     subscriptions: tuple[SubscriptionStatistics, ...]
+    store: Mapping[str, int]
 
 
 class Health(Struct, frozen=True, kw_only=True):

@@ -6,9 +6,16 @@ import asyncio
 import logging
 import threading
 from collections.abc import Awaitable, Callable, Iterator
+from copy import copy
 from typing import TypedDict, TypeVar, Unpack
 
-from asyncbus.errors import AsyncBusError, BusClosedError, InvalidOptionError, WrongEventLoopError
+from asyncbus.errors import (
+    AsyncBusError,
+    BusClosedError,
+    ForkedProcessError,
+    InvalidOptionError,
+    WrongEventLoopError,
+)
 from asyncbus.events import Event
 from asyncbus.fanout import Fanout
 from asyncbus.handlers import Handler, handler_name, run
@@ -89,6 +96,8 @@ class Subscribing(Reading):
         """
         if self._closing is not None:
             raise BusClosedError(CLOSED)
+        if isinstance(self._failure, ForkedProcessError):
+            raise copy(self._failure)
         if self._failure is not None:
             raise BusClosedError("the bus has failed; close it and open a new one") from self._failure
         if handler is not None:
@@ -188,7 +197,13 @@ class Subscribing(Reading):
             )
             subscription.reader = task
             self._handling[task] = subscription
-            task.add_done_callback(self._handling.pop)
+
+            def forget(task: asyncio.Task[None]) -> None:
+                del self._handling[task]
+                subscription.end()  # where it was cancelled before its first step
+                subscription.tell_passed()
+
+            task.add_done_callback(forget)
 
     def _attach_registered(self, subscription: Subscription, handler: Handler | None) -> None:
         """What was registered before the bus opened has no caller any more that an error could reach."""

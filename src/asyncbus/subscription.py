@@ -10,7 +10,7 @@ from copy import copy
 from types import TracebackType
 from typing import Any, Final, Literal, Self
 
-from asyncbus.codec import decode
+from asyncbus.codec import json_decode
 from asyncbus.errors import (
     AsyncBusError,
     BusClosedError,
@@ -64,6 +64,7 @@ class Subscription:
         self._when_full = when_full
         self._where = where
         self._choosy = where is not None
+        self._blocking = when_full == "block"
         self._handled = handled
         self._on_end = on_end
         # What was read of the past goes before what came live; each is bounded by itself.
@@ -194,7 +195,7 @@ class Subscription:
     @property
     def blocks(self) -> bool:
         """Whether its full queue keeps the writer waiting."""
-        return self._when_full == "block"
+        return self._blocking
 
     def is_read_beside(self, tasks: Collection[asyncio.Task[Any] | None]) -> bool:
         """Whether a task reads it that is none of `tasks`."""
@@ -239,6 +240,8 @@ class Subscription:
 
     def finish(self) -> None:
         """The bus is closing: a live reader gets what its queue holds, one that is catching up stops where it is."""
+        if not self._open:  # it overflowed in the last commit, say: what it holds is still delivered
+            return
         if not self._live:
             self.end()
         elif self._fanout is not None and self._leave(None, self._fanout.history.head):
@@ -275,7 +278,8 @@ class Subscription:
                 if self.overflows == 1:
                     log.info("subscription %s has fallen behind and reads from the log", self.name)
                 self._queue.extend(records[:room])
-                self._read_to = self._queue[-1].sequence
+                # Not the last one it holds: what was removed between that and the first that does not fit was not its.
+                self._read_to = records[room].sequence - 1
                 self._live = False
             case "block":
                 self._queue.extend(records)
@@ -322,12 +326,12 @@ class Subscription:
                 record = self._page.popleft()
             elif self._queue:
                 record = self._queue.popleft()
-                if self._when_full == "block" and len(self._queue) < self._capacity:
+                if self._blocking and len(self._queue) < self._capacity:
                     self._unblock()
             else:
                 return None
             self.current = record
-            event = Event(record, decode)
+            event = Event(record, json_decode)
             if not self._choosy or self._fits(event, record):
                 self.delivered += 1
                 return event

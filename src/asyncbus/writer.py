@@ -143,7 +143,6 @@ class Writer:
             error.__cause__ = cause.with_traceback(None)
         # Its frames hold the batch, and the collector does not see through records: the batch would never be freed.
         self.error = batch.error = error.with_traceback(None)
-        batch.failed = True
         self._count_failed(submissions, batch, error)
 
     def _count_failed(self, submissions: Sequence[Submission], batch: Batch, error: Exception) -> None:

@@ -80,6 +80,7 @@ async def _all_events(path: Path) -> dict[int, str]:
         return {event.sequence: event.data async for event in bus.replay()}
 
 
+@pytest.mark.fault(75)
 def test_a_group_is_there_whole_or_not_at_all_after_a_kill(tmp_path: Path) -> None:
     path = tmp_path / "events.db"
     _publish_and_kill(path, "normal", "", 60)
@@ -103,6 +104,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.fault(74)
 def test_a_process_that_ends_without_closing_loses_nothing(tmp_path: Path) -> None:
     path = tmp_path / "events.db"
     subprocess.run([sys.executable, "-c", VANISHER, str(path)], check=True)

@@ -14,6 +14,7 @@ from tests.behaviour.stage import HandClock, Log, payloads, sequences, take, tic
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(20)]
 
 
+@pytest.mark.fault(34)
 async def test_nothing_is_delivered_before_it_is_committed(log: Log) -> None:
     store = log.staged()
     handled: list[Event] = []
@@ -91,6 +92,7 @@ async def test_latest_sees_what_waits_in_the_inbox(log: Log) -> None:
         assert (await anext(events)).data == "waiting"
 
 
+@pytest.mark.fault(70)
 async def test_a_slow_reader_goes_back_to_catching_up_and_becomes_live_again(log: Log) -> None:
     async with log.bus(recent_capacity=1, inbox_capacity=20) as bus:
         events = bus.subscribe("a", capacity=5)
@@ -208,6 +210,7 @@ async def test_two_tasks_cannot_wait_on_one_subscription(log: Log) -> None:
         assert (await waiting).sequence == 1
 
 
+@pytest.mark.fault(55)
 async def test_times_are_aware_and_recording_never_goes_back() -> None:
     clock = HandClock()
     store = MemoryStore()

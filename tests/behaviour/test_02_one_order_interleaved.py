@@ -17,12 +17,14 @@ from tests.behaviour.stage import Log, StagedStore
 pytestmark = pytest.mark.timeout(20)
 
 
+@pytest.mark.fault(70)
 @pytest.mark.asyncio
 @pytest.mark.parametrize("seed", range(150), ids="seed-{}".format)
 async def test_every_subscription_gets_its_events_once_in_order(seed: int, memory_log: Log) -> None:
     await play(seed, memory_log.staged)
 
 
+@pytest.mark.fault(70)
 @pytest.mark.asyncio
 @pytest.mark.parametrize("seed", range(50), ids="seed-{}".format)
 async def test_every_subscription_gets_its_events_once_in_order_from_a_file(seed: int, file_log: Log) -> None:

@@ -24,6 +24,7 @@ from tests.behaviour.stage import Following, Log, payloads, sequences, take, tic
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(20)]
 
 
+@pytest.mark.fault(60)
 async def test_the_writer_takes_no_batch_while_the_queue_is_full(log: Log) -> None:
     store = log.staged(batch_limit=4)
     async with EventBus(store) as bus:
@@ -56,6 +57,7 @@ async def test_only_its_own_events_fill_it(log: Log) -> None:
         assert (await anext(events)).type == "a"
 
 
+@pytest.mark.fault(60)
 async def test_others_read_on_while_one_blocks(log: Log) -> None:
     async with log.bus() as bus:
         bus.subscribe("a", when_full="block", capacity=1)

@@ -36,6 +36,7 @@ async def test_publishers_wait_in_line_for_room_in_the_inbox(capacity: int, log:
         assert (bus.statistics().inbox_depth, bus.statistics().inbox_bytes) == (0, 0)
 
 
+@pytest.mark.fault(1)
 async def test_publishers_wait_for_room_in_bytes_as_well(log: Log) -> None:
     store = log.staged()
     async with EventBus(store, inbox_bytes=1000, max_payload=1000) as bus:
@@ -99,6 +100,7 @@ async def test_a_publisher_that_leaves_the_line_lets_the_next_one_in(log: Log) -
         assert payloads(await bus.query()) == ["in flight", "waiting", "single"]
 
 
+@pytest.mark.fault(1)
 async def test_publish_nowait_says_that_the_inbox_is_full(log: Log) -> None:
     store = log.staged()
     async with EventBus(store, inbox_capacity=2) as bus:
@@ -146,6 +148,7 @@ async def test_a_reader_that_does_not_read_holds_no_more_than_its_capacity(log: 
         assert [sequences(await take(reader, 2000)) for reader in readers] == [list(range(1, 2001))] * 2
 
 
+@pytest.mark.fault(60)
 async def test_no_reader_makes_a_publisher_wait(log: Log) -> None:
     never = asyncio.Event()
 

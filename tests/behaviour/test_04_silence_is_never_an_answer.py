@@ -39,6 +39,7 @@ async def test_what_drop_oldest_drops_is_counted_and_logged_once(log: Log, caplo
     assert "4 (sequences 1 to 4)" in logged(caplog, logging.WARNING)[0]
 
 
+@pytest.mark.fault(60)
 async def test_a_reader_that_fails_when_full_gets_its_queue_and_then_the_error(
     log: Log, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -61,6 +62,7 @@ async def test_a_reader_that_fails_when_full_gets_its_queue_and_then_the_error(
     assert len(logged(caplog, logging.ERROR, "has ended")) == 1  # of the handler; the other one was told
 
 
+@pytest.mark.fault(60)
 async def test_falling_behind_is_counted_and_logged_once(log: Log, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "asyncbus")
     async with log.bus() as bus:
@@ -97,6 +99,7 @@ async def test_a_failure_nobody_waits_for_is_counted_and_logged_once_a_batch(
     assert ["5" in errors[0], "no space is left" in errors[0], "still none" in errors[1]] == [True] * 3
 
 
+@pytest.mark.fault(56)
 async def test_a_failing_handler_is_counted_and_logged_with_the_event(
     log: Log, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -153,6 +156,8 @@ async def test_a_handler_that_cannot_start_is_logged_and_keeps_its_error(
     assert len(logged(caplog, logging.ERROR, "cannot start")) == 1
 
 
+@pytest.mark.fault(57)
+@pytest.mark.fault(73)
 async def test_an_unfinished_drain_names_who_has_not_finished(log: Log) -> None:
     going = asyncio.Event()
 

@@ -104,6 +104,7 @@ async def test_a_predicate_that_always_fails_starves_nobody(log: Log) -> None:
         assert (failing.statistics().errors, failing.error, failing.position) == (300, None, 300)
 
 
+@pytest.mark.fault(57)
 async def test_a_handler_that_hangs_keeps_nobody_else_waiting(log: Log) -> None:
     never = asyncio.Event()
     seen: list[int] = []

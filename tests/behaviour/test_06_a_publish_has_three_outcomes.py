@@ -1,6 +1,7 @@
 """Promise 6: a publish was stored, was not stored, or nobody knows; and an event, or a group, is whole or not there."""
 
 import asyncio
+import gc
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
@@ -210,6 +211,20 @@ async def test_an_accepted_event_is_stored_though_nobody_awaits_its_receipt(log:
         bus.publish_nowait("a", 2)
     async with log.bus() as bus:
         assert payloads(await bus.query()) == [1, 2]
+
+
+@pytest.mark.fault(11)
+async def test_publishing_tasks_that_nobody_holds_are_not_collected(log: Log) -> None:
+    store = log.staged()
+    async with EventBus(store, inbox_capacity=10) as bus:
+        store.gate.clear()
+        for number in range(20):
+            asyncio.get_running_loop().create_task(bus.publish("a", number))
+        await until(lambda: bus.statistics().waiting_publishers)
+        gc.collect()
+        store.gate.set()
+        await until(lambda: bus.statistics().stored == 20)
+        assert payloads(await bus.query()) == list(range(20))
 
 
 async def test_a_pending_receipt_can_be_awaited_again_and_by_many(log: Log) -> None:

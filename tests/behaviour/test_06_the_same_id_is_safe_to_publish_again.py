@@ -91,6 +91,7 @@ async def test_a_race_with_different_content_has_one_winner(log: Log) -> None:
         assert sequences(await bus.query()) == list(range(1, 21))
 
 
+@pytest.mark.fault(28)
 async def test_a_conflict_harms_no_other_event_of_its_batch(log: Log) -> None:
     store = log.staged()
     async with EventBus(store) as bus:
@@ -110,6 +111,7 @@ async def test_a_conflict_harms_no_other_event_of_its_batch(log: Log) -> None:
         assert payloads(await bus.query()) == [1, "in flight", "before", "after"]
 
 
+@pytest.mark.fault(28)
 async def test_a_conflict_refuses_the_whole_group_and_nobody_else(log: Log) -> None:
     store = log.staged()
     async with EventBus(store) as bus:

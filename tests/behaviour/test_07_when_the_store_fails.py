@@ -67,6 +67,7 @@ async def test_only_the_batch_that_failed_is_lost(log: Log) -> None:
         assert sequences(await bus.query()) == [1, 2, 3, 4]
 
 
+@pytest.mark.fault(37)
 async def test_reading_goes_on_while_nothing_can_be_written(log: Log) -> None:
     async with log.bus() as bus:
         await bus.publish_many([("a", number) for number in range(10)])

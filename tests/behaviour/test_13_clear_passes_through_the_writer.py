@@ -12,6 +12,7 @@ from tests.behaviour.stage import Log, payloads, sequences, take, ticks, until
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(20)]
 
 
+@pytest.mark.fault(36)
 async def test_the_log_is_empty_and_sequences_go_on(log: Log) -> None:
     async with log.bus() as bus:
         await bus.publish_many([("a", None)] * 5)
@@ -22,6 +23,7 @@ async def test_the_log_is_empty_and_sequences_go_on(log: Log) -> None:
         assert sequences(await bus.query()) == sequences(bus.recent()) == [6]
 
 
+@pytest.mark.fault(36)
 async def test_numbers_are_not_used_twice_after_a_restart_either(log: Log) -> None:
     for first in (1, 6):
         async with log.bus() as bus:
@@ -87,6 +89,16 @@ async def test_whoever_was_owed_cleared_events_is_told(log: Log) -> None:
             assert (caught.value.first, caught.value.last) == (first, 5)
         assert handled.error is None
         assert sequences(await take(bus.subscribe("a", start="earliest"), 1)) == [6]
+
+
+async def test_a_reader_that_falls_behind_after_a_clear_was_owed_nothing_of_what_was_removed(log: Log) -> None:
+    async with log.bus() as bus:
+        events = bus.subscribe("a", capacity=2)
+        await bus.publish_many([("a", None), ("a", None), ("b", None)])
+        await bus.clear()
+        await bus.publish("a")
+        assert events.phase == "catching_up"
+        assert sequences(await take(events, 3)) == [1, 2, 4]
 
 
 async def test_a_reader_in_the_middle_of_a_page_finishes_it_and_is_told(log: Log) -> None:

@@ -8,8 +8,8 @@ from typing import Any, Literal
 import pytest
 
 import asyncbus
-from asyncbus import BusClosedError, Event, EventBus, Subscription
-from tests.behaviour.stage import Log, Reading, payloads, ticks, until
+from asyncbus import BusClosedError, Event, EventBus, Subscription, SubscriptionOverflowError
+from tests.behaviour.stage import Log, Reading, payloads, sequences, take, ticks, until
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(20)]
 
@@ -72,6 +72,21 @@ async def test_what_was_accepted_is_committed_and_delivered(log: Log) -> None:
     assert handled == list(range(20))
     await reading.task
     assert reading.got == list(range(1, 21))
+
+
+async def test_a_subscription_that_overflows_while_the_bus_closes_still_gives_what_it_holds(log: Log) -> None:
+    store = log.staged()
+    async with EventBus(store) as bus:
+        events = bus.subscribe("a", capacity=2, when_full="fail")
+        store.gate.clear()
+        await bus.publish("a", ack="accepted")
+        await bus.publish("a", ack="accepted")
+        await bus.publish("a", ack="accepted")
+        asyncio.get_running_loop().call_soon(store.gate.set)
+
+    assert sequences(await take(events, 2)) == [1, 2]
+    with pytest.raises(SubscriptionOverflowError):
+        await anext(events)
 
 
 async def test_readers_that_are_catching_up_stop_where_they_are(log: Log) -> None:
@@ -145,6 +160,7 @@ class Hanging:
                 self.cancelled += 1
 
 
+@pytest.mark.fault(57)
 @pytest.mark.fault(58)
 @pytest.mark.parametrize("how", ["hang", "swallow"])
 async def test_a_handler_that_never_ends_is_left_behind_by_name(

@@ -1,6 +1,7 @@
 """Calls before the bus is opened, after it was closed, from another thread, and on another loop: told at once."""
 
 import asyncio
+import gc
 import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -138,6 +139,9 @@ def test_publishing_after_its_loop_has_gone_is_an_error(way: Publish) -> None:
     asyncio.run(bus.__aenter__())
     with pytest.raises((BusClosedError, WrongEventLoopError)):
         asyncio.run(way(bus, "a"))  # type: ignore[arg-type]
+    del bus
+    with pytest.warns(ResourceWarning, match="was never closed"):  # nobody can do it any more
+        gc.collect()
 
 
 @pytest.mark.asyncio

@@ -31,7 +31,7 @@ MEANINGS: list[tuple[int, type[StoreError]]] = [
     (sqlite3.SQLITE_CORRUPT, StoreCorruptError),
     (sqlite3.SQLITE_CORRUPT_INDEX, StoreCorruptError),
     (sqlite3.SQLITE_NOTADB, NotAnEventStoreError),
-    (sqlite3.SQLITE_CANTOPEN, StoreNotFoundError),
+    (sqlite3.SQLITE_CANTOPEN, StoreFailedError),
     (sqlite3.SQLITE_IOERR_FSYNC, StoreFailedError),
     (sqlite3.SQLITE_IOERR_READ, StoreFailedError),
     (sqlite3.SQLITE_ERROR, StoreFailedError),

@@ -105,6 +105,17 @@ def test_the_gil_is_given_up_when_the_loop_is_late_and_something_is_in_flight() 
     play(story)
 
 
+def test_operations_that_end_soon_are_left_alone_however_many_follow_each_other() -> None:
+    async def story() -> None:
+        scene = Scene()
+        for _ in range(100):
+            with scene.yielder:
+                await scene.wait(TICK / 5)
+        assert scene.pauses == []
+
+    play(story)
+
+
 def test_nothing_is_given_up_when_the_operation_has_ended() -> None:
     async def story() -> None:
         scene = Scene()

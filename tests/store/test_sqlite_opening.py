@@ -284,3 +284,14 @@ async def test_a_watermark_that_cannot_be_read_is_an_error_of_the_store(tmp_path
 def test_a_durability_that_is_not_offered_is_refused(synchronous: Any) -> None:
     with pytest.raises(InvalidOptionError, match='"full" or "normal"'):
         SQLiteStore("log.db", synchronous=synchronous)
+
+
+@pytest.mark.asyncio
+async def test_a_writer_that_cannot_sign_on_says_why(tmp_path: Path) -> None:
+    path = tmp_path / "log.db"
+    await make_log(path)
+    sql(path, "CREATE TRIGGER refuse BEFORE UPDATE ON log BEGIN SELECT raise(ABORT, 'nobody may'); END")
+
+    error = await refused(path, StoreError)
+
+    assert "nobody may" in str(error)

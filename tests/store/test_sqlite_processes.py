@@ -226,6 +226,7 @@ async def test_a_reader_with_nothing_to_do_costs_next_to_nothing(path: Path) -> 
 # --- killed while it is made -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault(48)
 def test_a_log_is_made_whole_or_not_at_all_wherever_its_maker_is_killed(tmp_path: Path) -> None:
     outcomes = run("die_creating", tmp_path, 4)
 

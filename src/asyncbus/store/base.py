@@ -153,6 +153,15 @@ class BackupStore(EventStore, Protocol):
         ...
 
 
+@runtime_checkable
+class Measured(Protocol):
+    """A store that has figures of its own."""
+
+    def statistics(self) -> Mapping[str, int]:
+        """What it counts, by name; `BusStatistics.store` shows it. Called on the loop's thread: it must not wait."""
+        ...
+
+
 def same_content(first: Record, second: Record) -> bool:
     """Whether two events of one id are the same event; the time of a second attempt may differ."""
     if _content(first) == _content(second):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -9,8 +10,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import aiosqlite
+from anyio import to_thread
 
-from asyncbus.errors import StoreCorruptError
+from asyncbus.errors import ForkedProcessError, StoreCorruptError, StoreFailedError
 from asyncbus.store.begun import Begun
 from asyncbus.store.failures import meaning, translated, without_frames
 from asyncbus.store.gil import GilYielder
@@ -35,8 +37,10 @@ class Connection:
 
     def __init__(self, connection: aiosqlite.Connection, path: Path, gil: GilYielder) -> None:
         self._connection = connection
+        self._thread = connection._thread  # noqa: SLF001  # aiosqlite does not say whether it lives
         self._path = path
         self._gil = gil
+        self._process = os.getpid()
 
     @classmethod
     async def open(cls, path: Path, mode: str, gil: GilYielder) -> Connection:
@@ -47,13 +51,23 @@ class Connection:
             )
             # A bus that nobody closed must not keep the process from ending; SQLite's file bears being left like that.
             opening._thread.daemon = True  # noqa: SLF001  # aiosqlite has no option for it
-            connection = await opening
+            try:
+                connection = await opening
+            except BaseException:
+                # Its thread was told to end, and answers the loop once more: the loop must not end before it.
+                await to_thread.run_sync(opening._thread.join)  # noqa: SLF001  # as above
+                raise
             if mode != "rw":  # pages are read once, one after the other
-                await connection.execute_fetchall("PRAGMA cache_size = -500")
+                try:
+                    await connection.execute_fetchall("PRAGMA cache_size = -500")
+                except BaseException:
+                    await connection.close()
+                    raise
         return cls(connection, path, gil)
 
     async def rows(self, sql: str, bound: Sequence[Any] = ()) -> list[sqlite3.Row]:
         """Run one statement and fetch what it returns: one hop."""
+        self._check_alive()
         try:
             with self._gil:
                 return list(await self._connection.execute_fetchall(sql, bound))
@@ -72,6 +86,7 @@ class Connection:
 
         It is asked for often, where nothing happens: so without looking after the GIL.
         """
+        self._check_alive()
         try:
             [(version,)] = await self._connection.execute_fetchall("PRAGMA data_version")
         except sqlite3.Error as error:
@@ -90,6 +105,7 @@ class Connection:
 
     async def insert(self, sql: str, bound: Sequence[Any]) -> int:
         """Run one INSERT; return the last rowid it gave: one hop."""
+        self._check_alive()
         try:
             with self._gil:
                 cursor = await self._connection.execute(sql, bound)
@@ -105,11 +121,28 @@ class Connection:
             yield
             await self.rows("COMMIT")
         except BaseException:
-            if self._connection.in_transaction:
-                await self.rows("ROLLBACK")
+            await self.roll_back()
             raise
+
+    async def roll_back(self) -> bool:
+        """End a transaction that is still open, so that nothing of it is ever committed; whether there was one."""
+        self._check_alive()
+        if not self._connection.in_transaction:
+            return False
+        await self.rows("ROLLBACK")
+        return True
+
+    def _check_alive(self) -> None:
+        """Refuse to wait for a thread that is no more: nobody would ever answer."""
+        if self._thread.is_alive():
+            return
+        if self._process != os.getpid():
+            raise ForkedProcessError
+        raise StoreFailedError(f"{self._path}: the thread of this connection has died; close the bus and open it again")
 
     async def close(self) -> None:
         """Close it and end its thread."""
+        if not self._thread.is_alive():
+            return  # there is nobody to close it, and in a forked child it is the parent's
         with self._gil, translated(self._path):
             await self._connection.close()

@@ -82,7 +82,8 @@ def meaning(path: Path, error: sqlite3.Error) -> StoreError:  # noqa: PLR0911  #
         case sqlite3.SQLITE_NOTADB:
             return NotAnEventStoreError(f"{path} is not a SQLite database; choose another file")
         case sqlite3.SQLITE_CANTOPEN:
-            return StoreNotFoundError(f"{path} cannot be opened: {error}")
+            # Whether it is there was looked at before: this is a failing disk, or too many open files.
+            return StoreFailedError(f"{path} cannot be opened: {error}", outcome_unknown=True)
     if "decode to UTF-8" in str(error) or "JSON cannot hold BLOB" in str(error):
         return StoreCorruptError(f"{path} is damaged: {error}")
     return StoreFailedError(f"{path}: {error}; close the bus and open it again", outcome_unknown=True)

@@ -15,6 +15,7 @@ from asyncbus.errors import (
     NotAnEventStoreError,
     SchemaTooNewError,
     StoreCorruptError,
+    StoreFailedError,
     StoreIsDirectoryError,
     StoreNotFoundError,
     StoreReadOnlyError,
@@ -56,7 +57,7 @@ def prepare(path: Path, *, read_only: bool) -> None:
 
     Raises:
         StoreNotFoundError, StoreIsDirectoryError, StoreReadOnlyError, NotAnEventStoreError, SchemaTooNewError,
-        StoreCorruptError, StoreFullError
+        StoreCorruptError, StoreFullError, StoreFailedError
     """
     check_place(path, read_only=read_only)
     if not path.exists():
@@ -69,6 +70,7 @@ def prepare(path: Path, *, read_only: bool) -> None:
     if found < latest and not read_only:
         with closing(_connect(path, "rw")) as connection, translated(path):
             _migrate(connection, found)
+            _checkpoint(connection)
 
 
 def check_place(path: Path, *, read_only: bool) -> None:
@@ -105,10 +107,11 @@ def _create(path: Path) -> None:
             connection.execute("PRAGMA page_size = 4096")
             connection.execute("PRAGMA auto_vacuum = NONE")
             if connection.execute("PRAGMA journal_mode = WAL").fetchone() != ("wal",):
-                raise StoreReadOnlyError(f"{path}: this file system cannot hold a write-ahead log")
+                raise StoreFailedError(f"{path}: this file system cannot hold a write-ahead log")
             connection.execute("PRAGMA synchronous = FULL")
             _migrate(connection, 0)
             connection.execute("INSERT INTO log (log_id) VALUES (?)", (uuid.uuid4().hex,))
+            _checkpoint(connection)  # only the draft itself is renamed, not its -wal file
         draft.rename(path)
         sync_folder(path.parent)
 
@@ -156,6 +159,11 @@ def _migrate(connection: sqlite3.Connection, version: int) -> None:
     except BaseException:
         connection.rollback()
         raise
+
+
+def _checkpoint(connection: sqlite3.Connection) -> None:
+    """Move the write-ahead log into the database; SQLite does so as it closes, but swallows what goes wrong."""
+    connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
 
 def _statements(sql: str) -> Iterator[str]:

@@ -6,8 +6,8 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from typing import Final, Literal, TypeVar
 
@@ -19,7 +19,6 @@ from asyncbus.errors import (
     StoreCorruptError,
     StoreError,
     StoreFailedError,
-    StoreFullError,
     StoreLockedError,
     StoreReadOnlyError,
     StoreTruncatedError,
@@ -31,8 +30,10 @@ from asyncbus.patterns import Pattern
 from asyncbus.store import lock, statements
 from asyncbus.store.backup import Backups
 from asyncbus.store.base import Appended, Bounds, Features, Page, number, set_apart
+from asyncbus.store.checkpoints import Checkpointer
 from asyncbus.store.connection import Connection
 from asyncbus.store.failures import translated
+from asyncbus.store.filesystems import check_filesystem
 from asyncbus.store.gil import GilYielder
 from asyncbus.store.migrations import check_place, prepare, reading_mode
 from asyncbus.store.pages import PageReader
@@ -44,9 +45,6 @@ T = TypeVar("T")
 
 POLL: Final = 0.044
 """Seconds between looks of a read-only store for what another process wrote."""
-
-CHECKPOINT_PAGES: Final = 4000
-"""Pages, as estimated, that the write-ahead log takes before they are moved into the database: 16 MB."""
 
 
 class SQLiteStore:
@@ -61,6 +59,7 @@ class SQLiteStore:
             may take the last ones. Under load both are equally fast.
         read_only: follow a log that another process may be writing. In a folder that may not be written, and where
             nobody writes when it is opened, it reads the file as it is and follows nobody.
+        any_filesystem: open it even on a network file system, where a log can be damaged if two machines open it.
 
     Raises:
         InvalidOptionError: `synchronous` is neither.
@@ -72,12 +71,14 @@ class SQLiteStore:
         *,
         synchronous: Literal["full", "normal"] = "full",
         read_only: bool = False,
+        any_filesystem: bool = False,
     ) -> None:
         if synchronous not in ("full", "normal"):  # what is not hashable is refused as well
             raise InvalidOptionError("synchronous", '"full" or "normal"', synchronous)
         self._path = Path(check_path("path", path))
         self._synchronous = synchronous
         self._read_only = read_only
+        self._any_filesystem = any_filesystem
         self._gil = GilYielder()
         self._resources = AsyncExitStack()
         self._failure: Exception | None = None
@@ -102,7 +103,8 @@ class SQLiteStore:
 
         Raises:
             StoreLockedError, StoreNotFoundError, StoreIsDirectoryError, StoreReadOnlyError, NotAnEventStoreError,
-            SchemaTooNewError, StoreCorruptError, StoreTruncatedError, StoreFullError, StoreFailedError
+            SchemaTooNewError, UnsupportedFilesystemError, StoreCorruptError, StoreTruncatedError, StoreFullError,
+            StoreFailedError
         """
         async with AsyncExitStack() as resources:
             with translated(self._path):
@@ -123,6 +125,9 @@ class SQLiteStore:
             bounds = await self._look_at_the_end(resources)
             if not self._read_only:
                 self._writer = await self._open_writer(last_to_close)
+                self._checkpointer = Checkpointer(self._writer, self._path)
+                self._rolled_back = 0
+                self._file = _identity(self._path)
                 self._lookups = PageReader(self._writer)
             self._resources = resources.pop_all()
         return bounds
@@ -135,6 +140,8 @@ class SQLiteStore:
         # One lock and one set of sidecars for a file, by whatever name it is opened.
         self._path = Path(os.path.realpath(self._path))
         check_place(self._path, read_only=self._read_only)
+        if not self._any_filesystem:
+            check_filesystem(self._path)
         self._reading_mode = reading_mode(self._path)
 
     async def _lock(self, resources: AsyncExitStack) -> None:
@@ -176,7 +183,6 @@ class SQLiteStore:
                 resources.callback(self._watermark.close)
         self._version: int | None = None
         self._failure = None
-        self._pages_to_checkpoint = 0
         try:
             last = await self._queries.query(EventFilter(newest_first=True, limit=1))
         except StoreCorruptError:
@@ -186,19 +192,23 @@ class SQLiteStore:
     async def _open_writer(self, resources: AsyncExitStack) -> Connection:
         writer = await Connection.open(self._path, "rw", self._gil)
         resources.push_async_callback(writer.close)
-        resources.push_async_callback(self._sign_off)
         if await writer.row("PRAGMA journal_mode = WAL") != ("wal",):
             raise StoreFailedError(f"{self._path}: this file system cannot hold a write-ahead log")
         await writer.rows(f"PRAGMA synchronous = {self._synchronous.upper()}")
         # SQLite's automatic checkpoint swallows I/O errors; ours are looked at.
         await writer.rows("PRAGMA wal_autocheckpoint = 0")
         await writer.rows("UPDATE log SET writer_pid = ?", (os.getpid(),))
+        resources.push_async_callback(self._sign_off, writer)
         return writer
 
-    async def _sign_off(self) -> None:
-        """Whoever is refused from now on is not told of this process."""
-        with suppress(StoreError):
-            await self._writer.rows("UPDATE log SET writer_pid = NULL")
+    async def _sign_off(self, writer: Connection) -> None:
+        """Whoever is refused from now on is not told of this process; what was not moved yet is moved."""
+        try:
+            await writer.rows("UPDATE log SET writer_pid = NULL")
+            # As it closes SQLite would do it as well, but swallow I/O errors.
+            await writer.rows("PRAGMA wal_checkpoint(PASSIVE)")
+        except StoreError as error:
+            log.warning("the write-ahead log stays beside the database, for the next opening to recover: %s", error)
 
     async def close(self) -> None:
         """Move the write-ahead log into the database and release the file; it may be called twice."""
@@ -209,7 +219,8 @@ class SQLiteStore:
     async def append(self, records: Sequence[Record]) -> Appended:
         """Store a batch whole or not at all, in one hop to the SQLite thread if it is not larger than asked for."""
         self._check_writable()
-        if self._pages_to_checkpoint >= CHECKPOINT_PAGES:
+        await self._roll_back_what_is_stale()
+        if self._checkpointer.due:
             await self._checkpoint()
         ids = [record.id for record in records if record.id is not None]
         repeated: dict[int, Record] = {}
@@ -237,6 +248,18 @@ class SQLiteStore:
             raise StoreFailedError(
                 f"{self._path} failed before and cannot be trusted: close the bus and open it again"
             ) from self._failure
+        if _identity(self._path) != self._file:
+            self._failure = StoreFailedError(
+                f"{self._path} was removed or replaced while it was open; what is written now would be in a file"
+                " without a name: close the bus, put the file back, and open it again"
+            )
+            raise self._failure
+
+    async def _roll_back_what_is_stale(self) -> None:
+        """A transaction that is open before a batch belongs to something that failed: the batch must not commit it."""
+        if await self._writer.roll_back():
+            self._rolled_back += 1
+            log.warning("%s: a transaction was still open before a batch, and was rolled back", self._path)
 
     async def _store(self, records: Sequence[Record], first: int) -> None:
         last = first + len(records) - 1
@@ -252,8 +275,7 @@ class SQLiteStore:
             raise self._failure
         self._head = last
         number(records, first)
-        # Estimated: a commit touches three pages at least, and an event takes about twice its data with the indexes.
-        self._pages_to_checkpoint += 3 + sum(len(record.data) + 100 for record in records) // 2000
+        self._checkpointer.count(records)
         if self._synchronous == "full":
             self._watermark.write(last)
 
@@ -270,22 +292,16 @@ class SQLiteStore:
 
     async def _checkpoint(self) -> None:
         """Move what no reader needs any more from the write-ahead log into the database."""
-        try:
-            busy, _, _ = await self._writer.row("PRAGMA wal_checkpoint(PASSIVE)")
-        except StoreFullError as error:
-            # The write-ahead log may still have room; if it has not, the commit will tell.
-            log.warning("the write-ahead log cannot be moved into the database for now: %s", error)
-            busy = True
-        except StoreError as error:
-            self._failure = error
-            raise StoreFailedError(f"{self._path}: the write-ahead log cannot be moved: {error}") from error
-        self._pages_to_checkpoint = CHECKPOINT_PAGES // 2 if busy else 0
-        if self._synchronous == "normal" and not busy:
+        with self._failing():
+            is_whole = await self._checkpointer.move()
+        # What is left in the write-ahead log was perhaps not synced: the watermark must not be ahead of it.
+        if self._synchronous == "normal" and is_whole:
             self._watermark.write(self._head)
 
     async def clear(self) -> None:
         """Remove all events, and record that they were removed."""
         self._check_writable()
+        await self._roll_back_what_is_stale()
         with self._failing():
             async with self._writer.transaction():
                 await self._writer.rows(statements.RECORD_REMOVAL, (time.time_ns() // 1000,))
@@ -309,6 +325,16 @@ class SQLiteStore:
             self._head, self._floor, _ = await self._reader.row(statements.HEAD)
         return self._head
 
+    def statistics(self) -> Mapping[str, int]:
+        """Of the write-ahead log its bytes on disk, how often it was moved, and stale transactions rolled back."""
+        if self._read_only:
+            return {}
+        return {
+            "wal_bytes": _size(self._path.with_name(f"{self._path.name}-wal")),
+            "checkpoints": self._checkpointer.done,
+            "rolled_back": self._rolled_back,
+        }
+
     async def changed(self) -> None:
         """Ask SQLite every 44 ms whether another connection has committed."""
         while True:
@@ -321,3 +347,19 @@ class SQLiteStore:
     async def backup(self, path: str | os.PathLike[str]) -> None:
         """Copy it page by page in a thread of its own; `EventBus.backup` says what of it is promised."""
         await self._backups.make(Path(check_path("path", path)))
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which file it is, whatever its name; None: there is none. The kernel knows it without asking the disk."""
+    try:
+        found = os.stat(path)  # noqa: PTH116  # once a batch, and a Path takes three times as long
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0

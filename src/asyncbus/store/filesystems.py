@@ -1,0 +1,44 @@
+"""Which file systems a log cannot live on: those whose locks and shared memory reach no other machine."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+from asyncbus.errors import UnsupportedFilesystemError
+
+MOUNTS = Path("/proc/self/mounts")
+"""What is mounted where, as Linux tells it; where it is missing, nothing is refused."""
+
+_NETWORK: Final = frozenset(
+    ("9p", "afs", "ceph", "cifs", "fuse.glusterfs", "fuse.sshfs", "glusterfs", "lustre", "ncpfs", "nfs", "nfs4")
+) | {"smb3", "smbfs"}
+
+
+def check_filesystem(path: Path) -> None:
+    """Refuse a log on a network file system.
+
+    Raises:
+        UnsupportedFilesystemError: SQLite's write-ahead log is not safe there (https://www.sqlite.org/wal.html).
+    """
+    try:
+        mounts = MOUNTS.read_text("utf-8", "replace")
+    except OSError:
+        return
+    kind = _kind(os.path.realpath(path.parent), mounts)
+    if kind in _NETWORK:
+        raise UnsupportedFilesystemError(str(path), kind)
+
+
+def _kind(folder: str, mounts: str) -> str:
+    """The file system that holds `folder`: of the longest mount point above it, the one mounted last."""
+    place = folder.rstrip("/") + "/"
+    longest, kind = -1, ""
+    for line in mounts.splitlines():
+        _, point, found, *_ = line.split(" ")
+        # Blanks and backslashes stand as octal numbers.
+        point = point.encode().decode("unicode_escape").encode("latin-1").decode("utf-8", "replace").rstrip("/") + "/"
+        if place.startswith(point) and len(point) >= longest:
+            longest, kind = len(point), found
+    return kind

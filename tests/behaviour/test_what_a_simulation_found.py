@@ -1,0 +1,91 @@
+"""Rare orders of events that seeded scenes have met, each told by itself (tests/reliability/simulation.py)."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from asyncbus import Appended, Event, EventBus, MemoryStore, PublishOutcomeUnknownError, Record, StoreFailedError
+from tests.behaviour.stage import Log, ticks, until
+
+PATIENCE = 10.0
+"""Seconds after which a state is held to be never reached."""
+
+
+class AnswerLostStore(MemoryStore):
+    """Stores what it is given, numbers it, and then fails."""
+
+    async def append(self, records: Sequence[Record]) -> Appended:
+        await super().append(records)
+        raise StoreFailedError("an I/O error after all was written", outcome_unknown=True)
+
+
+@pytest.mark.asyncio
+async def test_a_store_that_numbers_an_event_and_then_fails_has_not_acknowledged_it() -> None:
+    async with EventBus(AnswerLostStore()) as bus:
+        with pytest.raises(PublishOutcomeUnknownError):
+            await bus.publish("a")
+
+
+@pytest.mark.asyncio
+async def test_a_handler_cancelled_before_it_has_begun_holds_nobody_up() -> None:
+    handled: list[Event] = []
+    async with EventBus() as bus:
+        blocking = bus.subscribe("*", handled.append, capacity=1, when_full="block")
+        [task] = (task for task in asyncio.all_tasks() if task.get_name().startswith("asyncbus handler"))
+        task.cancel()
+        await until(lambda: not blocking.open)
+        await bus.publish("a")
+        await bus.publish("a")  # a full queue that nobody reads would keep the writer from it
+        await bus.drain()
+    assert handled == []
+
+
+@pytest.mark.asyncio
+@pytest.mark.fault(27)
+async def test_a_close_that_is_cancelled_with_all_tasks_still_releases_the_file(file_log: Log) -> None:
+    bus = file_log.bus()
+    await bus.__aenter__()
+    await bus.publish("a")
+    bus.publish_nowait("a")
+    closing = asyncio.create_task(bus.close())
+    await ticks(2)
+    for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        task.cancel()
+    await until(lambda: asyncio.all_tasks() == {asyncio.current_task()})
+    assert closing.cancelled()
+    async with file_log.bus() as again:  # StoreLockedError, if it were not released
+        assert await again.latest_sequence() >= 1
+
+
+@pytest.mark.asyncio
+@pytest.mark.fault(2)
+async def test_flush_does_not_wait_for_what_was_withdrawn() -> None:
+    async with EventBus() as bus:
+        blocking = bus.subscribe("*", capacity=1, when_full="block")
+        await bus.publish("a")
+        withdrawn = asyncio.create_task(bus.publish("a"))
+        await until(lambda: bus.statistics().inbox_depth == 1)
+        flushing = asyncio.create_task(bus.flush())
+        await ticks(1)
+        withdrawn.cancel()
+        await until(withdrawn.done)
+        await blocking.close()
+        await asyncio.wait_for(flushing, PATIENCE)
+        assert withdrawn.cancelled()
+        assert bus.statistics().withdrawn == 1
+
+
+@pytest.mark.asyncio
+@pytest.mark.fault(27)
+async def test_an_opening_that_is_cancelled_twice_leaves_no_file_locked(file_log: Log) -> None:
+    bus = file_log.bus()
+    opening = asyncio.create_task(bus.__aenter__())
+    await ticks(2)
+    opening.cancel()
+    await ticks(2)
+    opening.cancel()
+    await until(lambda: asyncio.all_tasks() == {asyncio.current_task()})
+    assert opening.cancelled()
+    async with file_log.bus():  # StoreLockedError, if it were not released
+        pass

@@ -1,0 +1,71 @@
+"""Stores that break a promise on purpose: a tool that does not find them is worth nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from msgspec.structs import replace
+
+from asyncbus import Appended, Bounds, Record, SQLiteStore, StoreFullError
+
+
+class HastyStore(SQLiteStore):
+    """Answers before it has committed."""
+
+    _late: asyncio.Task[Appended] | None = None
+
+    async def append(self, records: Sequence[Record]) -> Appended:
+        if self._late is not None:
+            await self._late
+        if any(record.id is not None for record in records):
+            return await super().append(records)
+        first = self._head + 1
+        copies = [replace(record) for record in records]
+        for sequence, record in enumerate(records, first):
+            record.sequence = sequence
+        self._late = asyncio.create_task(super().append(copies))
+        return Appended(first, {}, self._floor)
+
+
+class DroppingStore(SQLiteStore):
+    """Removes the first event of a batch again, now and then."""
+
+    async def append(self, records: Sequence[Record]) -> Appended:
+        appended = await super().append(records)
+        if appended.first % 7 == 0:
+            await self._writer.rows("DELETE FROM events WHERE sequence = ?", (appended.first,))
+        return appended
+
+
+class CarelessStore(SQLiteStore):
+    """Has SQLite sync nothing, so that what is acknowledged is in the system's memory alone."""
+
+    async def open(self) -> Bounds:
+        bounds = await super().open()
+        await self._writer.rows("PRAGMA synchronous = OFF")
+        return bounds
+
+
+class OptimisticStore(SQLiteStore):
+    """Takes a full disk for a good one."""
+
+    async def append(self, records: Sequence[Record]) -> Appended:
+        try:
+            return await super().append(records)
+        except StoreFullError:
+            first = self._head + 1
+            for sequence, record in enumerate(records, first):
+                record.sequence = sequence
+            return Appended(first, {}, self._floor)
+
+
+class BitterStore(SQLiteStore):
+    """Never gets over a full disk."""
+
+    async def append(self, records: Sequence[Record]) -> Appended:
+        try:
+            return await super().append(records)
+        except StoreFullError as error:
+            self._failure = error
+            raise

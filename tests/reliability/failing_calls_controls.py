@@ -1,0 +1,52 @@
+"""Libraries in which a promise is really broken, for the tests that show that the tool finds it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+
+from asyncbus import Appended, Record, SQLiteStore, StoreError, StoreFullError
+from asyncbus.store import migrations
+from asyncbus.store.checkpoints import Checkpointer
+
+
+def swallow_errors_of_checkpoints() -> None:
+    """As SQLite's automatic checkpoint does."""
+
+    async def swallowing(self: Checkpointer) -> bool:
+        with suppress(StoreError):
+            await self._writer.row("PRAGMA wal_checkpoint(PASSIVE)")
+        return True
+
+    Checkpointer.move = swallowing  # type: ignore[method-assign]  # that is the control
+
+
+def rename_a_draft_before_it_is_whole() -> None:
+    """As if what SQLite does while it closes a file could not fail."""
+    migrations._checkpoint = lambda connection: None
+
+
+def go_on_after_a_failed_fsync() -> None:
+    """As if the disk could be asked again."""
+
+    @contextmanager
+    def trusting(self: SQLiteStore) -> Iterator[None]:
+        yield
+
+    SQLiteStore._failing = trusting  # type: ignore[method-assign]  # that is the control
+
+
+def acknowledge_what_a_full_disk_refused() -> None:
+    """As if it had been stored."""
+    append = SQLiteStore.append
+
+    async def lying(self: SQLiteStore, records: Sequence[Record]) -> Appended:
+        try:
+            return await append(self, records)
+        except StoreFullError:
+            first = self._head + 1
+            for sequence, record in enumerate(records, first):
+                record.sequence = sequence
+            return Appended(first, {}, 0)
+
+    SQLiteStore.append = lying  # type: ignore[method-assign]  # that is the control

@@ -1,0 +1,202 @@
+"""Thousands of seeded scenes on a loop of our own: any order of what is ready, and a cancellation at any await."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+from collections import Counter
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from random import Random
+from typing import Any, Final
+
+from msgspec import Struct
+
+from asyncbus import EventBus, MemoryStore
+from tests.reliability import simulation_checks as checks
+from tests.reliability.simulation_cancelling import Cancelling, Place, awaits
+from tests.reliability.simulation_disk import Faults, Lane, Ledger, SimulatedStore
+from tests.reliability.simulation_loop import SimulatedLoop
+from tests.reliability.simulation_publishers import TYPES, clear, close, drain, flush, publish
+from tests.reliability.simulation_readers import handle, iterate, query, replay, unsubscribe, wait_for
+from tests.reliability.simulation_world import VirtualClock, World
+from tests.reliability.trials import Figures, Tool, Violation
+
+_VICTIMS: Final = (
+    *("publisher",) * 8,
+    *("reader",) * 3,
+    *("asyncbus handler",) * 2,
+    *("host", "clear", "flush", "drain", "close", "replay", "wait for", "query", "unsubscribe"),
+    *("asyncbus writer", "asyncbus wait for", "asyncbus close", "asyncbus open"),
+)
+
+_PLACES: Final = tuple(awaits())
+
+
+class Played(Struct):
+    """What a scene has counted, and where in the library a task was cancelled."""
+
+    figures: Figures
+    cancelled_at: set[Place]
+
+
+def play(seed: int, folder: Path) -> Played:
+    """Play the scene of a seed, and compare what everybody was told with what was durable.
+
+    Raises:
+        Violation: a promise was broken.
+    """
+    with _quietly():
+        scene = _Scene(seed, folder)
+        problems = scene.loop.run(scene.play())
+        # What nobody looked at says so when it is freed.
+        gc.collect(0)
+    problems += scene.loop.unhandled
+    if problems:
+        raise Violation("; ".join(dict.fromkeys(problems)))
+    return Played(scene.figures(), scene.cancelling.places)
+
+
+def trial(seed: int, folder: Path) -> Figures:
+    """One scene."""
+    return play(seed, folder).figures
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Without logs, for the bus is made to fail; and without a collection of garbage that no seed knows of."""
+    logger = logging.getLogger("asyncbus")
+    was_disabled, logger.disabled = logger.disabled, True
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        logger.disabled = was_disabled
+
+
+class _Scene:
+    """The world, its actors, and what befalls them."""
+
+    def __init__(self, seed: int, folder: Path) -> None:
+        rng = self.rng = Random(seed)
+        self.loop = SimulatedLoop(rng, in_order=rng.random() < 0.25)
+        self.ledger = Ledger()
+        removes = rng.random() < 0.3
+        bounded = removes and rng.random() < 0.5
+        self.faults = Faults(rng, rng.choice((0, 0, 0, 0.1, 0.3)))
+        self.store = SimulatedStore(
+            MemoryStore(max_events=rng.randrange(2, 8) if bounded else None),
+            self.ledger,
+            (Lane(self.loop, rng), Lane(self.loop, rng)),
+            self.faults,
+            rng.choice((1, 2, 8, 4096)),
+        )
+        self.store.remember([rng.choice(TYPES) for _ in range(rng.choice((0, 0, 3, 20)))])
+        bus = EventBus(
+            self.store,
+            inbox_capacity=rng.choice((4, 5, 8, 64)),
+            recent_capacity=rng.choice((1, 8)),
+            close_timeout=0.1,
+            clock=VirtualClock(self.loop, rng),
+        )
+        self.world = World(self.loop, rng, bus, self.ledger, removes=removes)
+        victim, nth = rng.choice(
+            (
+                (rng.choice(_PLACES), rng.choice((1, 1, 2, 5))),
+                (rng.choice(_PLACES), rng.choice((1, 1, 2, 5))),
+                (rng.choice(_VICTIMS), rng.randrange(1, 16)),
+                ("", rng.randrange(1, 150)),
+            )
+        )
+        self.cancelling = Cancelling(
+            victim,
+            nth,
+            late=rng.random() < 0.5,
+            tasks=self.loop.tasks,
+        )
+        self.loop.steps = self.cancelling
+        self._actors: list[asyncio.Task[None]] = []
+
+    async def play(self) -> list[str]:
+        """What was found."""
+        world, rng = self.world, self.rng
+        host = self._start(world.host(rng.choice(("leave", "leave", "close", "early", "by an error"))), "host")
+        actors = [self._start(publish(world, name), name) for name in self._names("publisher", 1, 4)]
+        for name in self._names("reader", 0, 3):
+            self._start(iterate(world, name), name)
+        for name in self._names("handler", 0, 3):
+            actors.append(self._start(handle(world, name), name))
+        for kind in (replay, wait_for, query):
+            if rng.random() < 0.3:
+                name = kind.__name__.replace("_", " ")
+                actors.append(self._start(kind(world, name), name))
+        for also in (flush, drain, unsubscribe, *((clear,) if world.removes else ())):
+            if rng.random() < 0.4:
+                actors.append(self._start(also(world), also.__name__))
+        if rng.random() < 0.1:
+            self._start(close(world), "close")
+        await self.loop.idle()
+        found = [] if world.closing or host.done() else list(checks.while_quiet(world, actors, harmed=self.harmed))
+        if found:
+            raise Violation("; ".join(found) + "\n" + self.loop.waiting())
+        world.leaving.set()
+        await self.loop.idle()
+        return [*self._left(), *checks.after(world, harmed=self.harmed, faults=self.faults)]
+
+    def _names(self, kind: str, least: int, most: int) -> list[str]:
+        return [f"{kind} {number}" for number in range(self.rng.randint(least, most))]
+
+    def _start(self, acting: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        task = self.loop.create_task(acting, name=name)
+        self._actors.append(task)
+        return task
+
+    @property
+    def harmed(self) -> bool:
+        """Whether the store has failed, or one of the bus's own tasks was cancelled."""
+        own = ("asyncbus writer", "asyncbus close", "asyncbus open", "asyncbus wait for")
+        return self.faults.failed or any(task.get_name().startswith(own) for task in self.cancelling.struck)
+
+    def _left(self) -> Iterator[str]:
+        """Tasks that have not ended, or not as they should have."""
+        for task in self.loop.tasks:
+            name = task.get_name()
+            if name == "main":
+                continue
+            if not task.done():
+                yield f"{name} is left: {self.loop.waiting()}"
+            elif task in self.cancelling.struck and not task.cancelled():
+                yield f"{name} was cancelled, and swallowed it"
+            elif task in self._actors and task.cancelled() and not (task in self.cancelling.struck or self.harmed):
+                yield f"{name} was not cancelled, but raised it"
+            elif not (task.cancelled() or name.startswith("asyncbus wait for") or task.exception() is None):
+                yield f"{name} raised {task.exception()!r}"
+        if self.store.opened:
+            yield "the store was not closed"
+
+    def figures(self) -> Figures:
+        """What is worth to be counted."""
+        outcomes = Counter(attempt.outcome for attempt in self.world.attempts)
+        return Counter(
+            {
+                "seeds": 1,
+                "cancelled": len(self.cancelling.struck),
+                "stored": self.ledger.head,
+                "delivered": sum(len(reader.got) for reader in self.world.readers),
+                "outcomes unknown": outcomes["unknown"],
+                "turns": self.loop.turns,
+            }
+        )
+
+
+TOOL = Tool(
+    name="simulation",
+    promise="whatever goes on first and wherever a task is cancelled, everybody is told the truth, once and in order",
+    unit="seeds",
+    short=3_000,
+    long=200_000,
+    trial=trial,
+)
