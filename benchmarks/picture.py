@@ -45,6 +45,7 @@ LABELS = {
         "from a worker thread",
         "against publishing on the loop",
     ),
+    ("asyncbus.verify", None): ("verify 1,000,000 events", "seconds"),
     ("wake-ups of the loop from other threads", None): ("from a worker thread", "wake-ups of the loop"),
     ("asyncbus, memory store, 1", "asyncio.Queue, 1"): ("memory, 1 subscriber", "against a plain asyncio.Queue"),
     ("asyncbus, memory store, 10", "asyncio.Queue, 10"): ("memory, 10 subscribers", "against plain asyncio.Queues"),

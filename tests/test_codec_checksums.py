@@ -45,6 +45,15 @@ def test_a_record_read_back_as_it_was_stored_is_sound(make: Callable[[], Record]
     assert first_damaged([make()]) is None
 
 
+@pytest.mark.fault(44)
+@pytest.mark.parametrize("data", [None, 5, 1.5])
+def test_data_that_damage_has_made_something_else_than_text_or_bytes_are_found(data: Any) -> None:
+    damaged = stored()
+    damaged.data = data
+
+    assert first_damaged([stored(), damaged]) is damaged
+
+
 FIELDS = [
     (name, field)
     for name, make in RECORDS.items()

@@ -67,6 +67,7 @@ EXAMPLES: dict[type[AsyncBusError], tuple[tuple[Any, ...], dict[str, Any], str]]
     errors.NotAnEventStoreError: (("somebody else's",), {}, "somebody else's"),
     errors.SchemaTooNewError: (("a.db", 9, 1), {"path": "a.db", "found": 9, "supported": 1}, "schema version 9"),
     errors.SequenceExhaustedError: (("the last",), {}, "the last"),
+    errors.UnsupportedFeatureError: (("backup", 7), {"feature": "backup", "store": "int"}, "int has no backup"),
 }
 
 

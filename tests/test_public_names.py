@@ -118,8 +118,8 @@ def test_importing_asyncbus_imports_its_dependencies_and_nothing_else() -> None:
 CONTRACT = re.findall(
     r"\w+",
     """
-    connect EventBus Subscription Event NewEvent Receipt PendingReceipt EventStore EventFilter MemoryStore SQLiteStore
-    AsyncBusError BatchTooLargeError BusClosedError EventIdConflictError EventsLostError InboxFullError
+    connect verify EventBus Subscription Event NewEvent Receipt PendingReceipt EventStore EventFilter MemoryStore
+    SQLiteStore AsyncBusError BatchTooLargeError BusClosedError EventIdConflictError EventsLostError InboxFullError
     InvalidPatternError InvalidTypeError PayloadError PublishOutcomeUnknownError StartBeyondHeadError StoreCorruptError
     StoreFailedError StoreFullError StoreLockedError StoreTruncatedError SubscriptionOverflowError WouldDeadlockError
     WrongThreadError
@@ -135,7 +135,7 @@ BUS = re.findall(
     r"\w+",
     """
     publish publish_nowait publish_from_thread publish_many subscribe on replay query recent wait_for latest_sequence
-    flush drain close clear statistics health
+    flush drain close clear statistics health backup
     """,
 )
 

@@ -1,5 +1,6 @@
 import asyncio
 import logging
+from collections.abc import Sequence
 
 import pytest
 
@@ -10,8 +11,9 @@ from asyncbus.errors import (
     StoreFailedError,
     StoreFullError,
 )
-from asyncbus.events import Receipt
+from asyncbus.events import Receipt, Record
 from asyncbus.receipts import PendingReceipt
+from asyncbus.store.base import Appended, number
 from asyncbus.store.memory import MemoryStore
 from tests.desk import outcomes, writing
 from tests.fakes import FailingStore, submission, submissions, until
@@ -52,6 +54,25 @@ async def test_what_is_no_error_of_a_store_leaves_the_outcome_unknown_and_keeps_
     assert unknown.value.id == "x"
     assert isinstance(unknown.value.__cause__, StoreFailedError)
     assert unknown.value.__cause__.__cause__ is cause
+
+
+class NumbersTooEarly(MemoryStore):
+    """Numbers its records and then fails to commit them."""
+
+    async def append(self, records: Sequence[Record]) -> Appended:
+        number(records, 1)
+        if records[0].id is None:
+            raise StoreFailedError("the commit failed", outcome_unknown=True)
+        raise EventIdConflictError({0: (records[0].id, 7)})
+
+
+@pytest.mark.fault(34)
+async def test_an_event_that_was_numbered_and_then_not_committed_is_not_acknowledged() -> None:
+    async with writing(NumbersTooEarly()) as desk:
+        with pytest.raises(PublishOutcomeUnknownError):
+            await desk.publish()
+        with pytest.raises(EventIdConflictError):
+            await desk.publish(id="x")
 
 
 async def test_the_writer_remembers_its_last_failure_until_a_commit_succeeds() -> None:

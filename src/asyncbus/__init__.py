@@ -45,6 +45,7 @@ from asyncbus.errors import (
     SubscriptionBusyError,
     SubscriptionError,
     SubscriptionOverflowError,
+    UnsupportedFeatureError,
     UnsupportedFilesystemError,
     WouldDeadlockError,
     WrongEventLoopError,
@@ -55,14 +56,17 @@ from asyncbus.filters import EventFilter
 from asyncbus.patterns import Pattern
 from asyncbus.receipts import PendingReceipt
 from asyncbus.statistics import BusStatistics, Health, SubscriptionStatistics
-from asyncbus.store.base import Appended, Bounds, EventStore, Features, Measured, Page
+from asyncbus.store.base import Appended, BackupStore, Bounds, EventStore, Features, Measured, Page
+from asyncbus.store.inspection import Finding
 from asyncbus.store.memory import MemoryStore
 from asyncbus.store.sqlite import SQLiteStore
+from asyncbus.store.verification import Verification, verify
 from asyncbus.subscription import Subscription
 
 __all__ = [
     "Appended",
     "AsyncBusError",
+    "BackupStore",
     "BatchTooLargeError",
     "Bounds",
     "BusClosedError",
@@ -76,6 +80,7 @@ __all__ = [
     "EventStore",
     "EventsLostError",
     "Features",
+    "Finding",
     "ForkedProcessError",
     "Health",
     "InboxFullError",
@@ -113,9 +118,12 @@ __all__ = [
     "SubscriptionError",
     "SubscriptionOverflowError",
     "SubscriptionStatistics",
+    "UnsupportedFeatureError",
     "UnsupportedFilesystemError",
+    "Verification",
     "WouldDeadlockError",
     "WrongEventLoopError",
     "WrongThreadError",
     "connect",
+    "verify",
 ]

@@ -34,6 +34,7 @@
         ├── NotAnEventStoreError                    somebody else's file
         ├── SchemaTooNewError                       written by a newer asyncbus
         ├── UnsupportedFilesystemError              a network file system
+        ├── UnsupportedFeatureError                 this kind of store cannot do that
         └── SequenceExhaustedError
 
 A publish that raises any of these, except `PublishOutcomeUnknownError`, was not stored.
@@ -347,6 +348,15 @@ class UnsupportedFilesystemError(StoreError):
 
 class SequenceExhaustedError(StoreError):
     """The log has used the last sequence that fits 63 bits."""
+
+
+class UnsupportedFeatureError(StoreError):
+    """This kind of store cannot do what it was asked for; its `features` say what it can."""
+
+    def __init__(self, feature: str, store: object) -> None:
+        self.feature = feature
+        self.store = type(store).__name__
+        super().__init__(f"{self.store} has no {feature}: its features do not declare it; use a store that does")
 
 
 def _short(value: object) -> str:

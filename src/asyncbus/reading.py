@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from copy import copy
 from datetime import datetime
@@ -11,13 +12,13 @@ from msgspec.structs import replace
 
 from asyncbus.clock import Clock
 from asyncbus.codec import json_decode
-from asyncbus.errors import AsyncBusError, BusClosedError, ForkedProcessError
+from asyncbus.errors import AsyncBusError, BusClosedError, ForkedProcessError, UnsupportedFeatureError
 from asyncbus.events import Event, Record, to_microseconds
 from asyncbus.filters import EventFilter
 from asyncbus.history import History, ask
 from asyncbus.options import Start, bound, check_handler, check_seconds, check_start
 from asyncbus.patterns import Pattern
-from asyncbus.store.base import EventStore
+from asyncbus.store.base import BackupStore, EventStore
 from asyncbus.subscription import FIRST_PAGE
 
 NOT_OPEN: Final = "the bus is not open; use it inside `async with bus:`"
@@ -161,6 +162,30 @@ class Reading:
         """The last sequence given; 0: nothing was ever stored."""
         self._readable()
         return await ask(self._store.latest_sequence())
+
+    async def backup(self, path: str | os.PathLike[str]) -> None:
+        """Copy the log to a file, while events are published and delivered.
+
+        The copy holds every event that was acknowledged before the call, of those that follow some or none; it has no
+        hole. It is one file, sound by `verify`, and a log of its own from then on, whichever name it gets. It appears
+        under its name when it is whole and survives a power cut. While it is made, the -wal file of the log grows by
+        what is published. Cancelled, or when the bus is closed before it is whole, it leaves nothing behind.
+
+        Copying the database file alone is no backup: what stands in the -wal file is missing from it. To restore a
+        backup, put it where no -wal, -shm or -watermark file of another log is left.
+
+        Args:
+            path: where it is to be; there must be nothing yet.
+
+        Raises:
+            InvalidOptionError: `path` is no path, or there is something already.
+            UnsupportedFeatureError: a store that cannot copy itself, as a log in memory.
+            BusClosedError, StoreNotFoundError, StoreReadOnlyError, StoreFullError, StoreFailedError, StoreCorruptError
+        """
+        self._readable()
+        if not (self._store.features.backup and isinstance(self._store, BackupStore)):
+            raise UnsupportedFeatureError("backup", self._store)
+        await ask(self._store.backup(path))
 
     def _readable(self) -> History:
         if not self._is_open:

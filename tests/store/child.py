@@ -103,6 +103,25 @@ async def open_on_a_small_disk(path: str, limit: str) -> None:
     say({"small": small, "existed": existed, "large": await visit(Path(path), read_only=False)})
 
 
+async def back_up_again_and_again(path: str, folder: str) -> None:
+    """Copy a log into one file after the other; tell the number of each that is whole."""
+    async with opened(Path(path), read_only=True) as store:
+        for number in count(1):
+            await store.backup(Path(folder, f"{number}.db"))
+            say(number)
+
+
+async def back_up_to_a_small_disk(path: str, limit: str) -> None:
+    """Copy a log where no file may grow beyond a limit."""
+    async with opened(Path(path)) as store:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), resource.RLIM_INFINITY))
+        try:
+            await store.backup(f"{path}-copy")
+        except AsyncBusError as error:
+            say(type(error).__name__)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+
+
 async def wait_idle(path: str, seconds: str) -> None:
     """Follow a log to which nothing happens; tell which part of a core that took."""
     async with opened(Path(path), read_only=True) as store:
@@ -155,7 +174,16 @@ def _create_and_die(path: Path, line: int) -> None:
 
 TASKS = {
     task.__name__: task
-    for task in (write, visit_as_nobody, fill_a_small_disk, open_on_a_small_disk, wait_idle, die_creating)
+    for task in (
+        write,
+        visit_as_nobody,
+        fill_a_small_disk,
+        open_on_a_small_disk,
+        back_up_again_and_again,
+        back_up_to_a_small_disk,
+        wait_idle,
+        die_creating,
+    )
 }
 
 if __name__ == "__main__":

@@ -1,12 +1,27 @@
 """Every store passes the same contract suite."""
 
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import pytest
 
-from asyncbus import EventStore, MemoryStore, SQLiteStore
-from asyncbus.testing import StoreContract
+from asyncbus import (
+    Appended,
+    EventFilter,
+    EventStore,
+    MemoryStore,
+    Page,
+    Pattern,
+    Record,
+    SQLiteStore,
+    StoreFullError,
+)
+from asyncbus.testing import FaultyStore, StoreContract
+from asyncbus.testing.faulty import Call
+
+T = TypeVar("T")
 
 
 @pytest.mark.asyncio
@@ -48,3 +63,65 @@ class TestSQLiteStoreNormal(TestSQLiteStore):
 @pytest.mark.asyncio(loop_factories=["uvloop"])
 class TestSQLiteStoreUnderUvloop(TestSQLiteStore):
     pass
+
+
+CALLS: tuple[Call, ...] = ("open", "append", "read", "query", "latest_sequence", "clear", "close")
+
+
+async def a_few_turns(_: float) -> None:
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+
+def slow(store: EventStore) -> FaultyStore:
+    """A store whose calls all give others some turns first."""
+    faulty = FaultyStore(store, sleep=a_few_turns)
+    for call in CALLS:
+        faulty.slow(call, 1)
+    return faulty
+
+
+@pytest.mark.asyncio
+class TestSlowMemoryStore(TestMemoryStore):
+    def make_store(self, log: str) -> EventStore:
+        return self.stores.setdefault(log, slow(MemoryStore()))
+
+
+@pytest.mark.asyncio
+class TestSlowSQLiteStore(TestSQLiteStoreNormal):
+    def make_store(self, log: str) -> EventStore:
+        return slow(super().make_store(log))
+
+
+class Repeating(FaultyStore):
+    """A store that fails every call once, before it does anything, under a caller who tries again."""
+
+    async def append(self, records: Sequence[Record]) -> Appended:
+        return await self._again("append", super().append, records)
+
+    async def read(self, after: int, pattern: Pattern, limit: int) -> Page:
+        return await self._again("read", super().read, after, pattern, limit)
+
+    async def query(self, wanted: EventFilter) -> Sequence[Record]:
+        return await self._again("query", super().query, wanted)
+
+    async def clear(self) -> None:
+        await self._again("clear", super().clear)
+
+    async def _again(self, call: Call, method: Callable[..., Awaitable[T]], *arguments: Any) -> T:
+        self.fail(call, StoreFullError("no space is left"))
+        with pytest.raises(StoreFullError):
+            await method(*arguments)
+        return await method(*arguments)
+
+
+@pytest.mark.asyncio
+class TestMemoryStoreThatFailsOnce(TestMemoryStore):
+    def make_store(self, log: str) -> EventStore:
+        return self.stores.setdefault(log, Repeating(MemoryStore()))
+
+
+@pytest.mark.asyncio
+class TestSQLiteStoreThatFailsOnce(TestSQLiteStoreNormal):
+    def make_store(self, log: str) -> EventStore:
+        return Repeating(super().make_store(log))

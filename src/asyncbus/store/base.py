@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
@@ -22,6 +23,7 @@ class Features(Struct, frozen=True, kw_only=True):
         dense: sequences are consecutive, without holes.
         exclusive: only one store at a time can be open for writing.
         read_only: nothing can be appended; `changed` tells of what others append.
+        backup: it is a `BackupStore`.
         batch_limit: records that one `append` should get at most, for speed; it may get more.
     """
 
@@ -29,6 +31,7 @@ class Features(Struct, frozen=True, kw_only=True):
     dense: bool = True
     exclusive: bool = False
     read_only: bool = False
+    backup: bool = False
     batch_limit: int = 8192
 
 
@@ -132,6 +135,21 @@ class EventStore(Protocol):
 
     async def close(self) -> None:
         """Release everything; it may be called twice."""
+        ...
+
+
+@runtime_checkable
+class BackupStore(EventStore, Protocol):
+    """A store that can copy itself, if its features declare that as well."""
+
+    async def backup(self, path: str | os.PathLike[str]) -> None:
+        """Copy the log, as it is now, to a file that must not be there yet, while appends and reads go on.
+
+        The copy is a whole log: it holds all that was appended before the call. Cancelled, it leaves nothing.
+
+        Raises:
+            InvalidOptionError: there is something at `path`.
+        """
         ...
 
 

@@ -26,12 +26,28 @@ APPLICATION_ID: Final = 0x61736275
 """`asbu`: what `PRAGMA application_id` and the command `file` tell of our files."""
 
 _HEADER: Final = re.compile(r"^-- migration (\d+)$", re.MULTILINE)
+_COMMENT: Final = re.compile(r"--.*")
 
 
 def migrations() -> list[tuple[int, str]]:
     """The numbered migrations of `sqlite.sql`, ascending from 1."""
     parts = _HEADER.split(Path(__file__).with_name("sqlite.sql").read_text("utf-8"))
     return [(int(number), sql) for number, sql in zip(parts[1::2], parts[2::2], strict=True)]
+
+
+def schema(version: int) -> dict[str, str]:
+    """The SQL of each table and index that a log of this version has, by name, as `schema_of` gives it."""
+    with closing(sqlite3.connect(":memory:")) as connection:
+        for number, sql in migrations():
+            if number <= version:
+                connection.executescript(sql)
+        return schema_of(connection)
+
+
+def schema_of(connection: sqlite3.Connection) -> dict[str, str]:
+    """The SQL of each table and index of a database, by name; without comments, which may differ between releases."""
+    found = connection.execute("SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL")
+    return {name: " ".join(_COMMENT.sub("", sql).split()) for name, sql in found}
 
 
 def prepare(path: Path, *, read_only: bool) -> None:
@@ -45,7 +61,7 @@ def prepare(path: Path, *, read_only: bool) -> None:
     """
     check_place(path, read_only=read_only)
     if not path.exists():
-        _check_nothing_is_left(path)
+        check_nothing_is_left(path)
         _create(path)
     found = _version(path)
     latest = migrations()[-1][0]
@@ -74,7 +90,7 @@ def check_place(path: Path, *, read_only: bool) -> None:
         raise StoreReadOnlyError(f"{path} cannot be written here; open it with read_only=True, or mend its permissions")
 
 
-def _check_nothing_is_left(path: Path) -> None:
+def check_nothing_is_left(path: Path) -> None:
     """SQLite would take the write-ahead log of a database that is gone for the new one's."""
     wal = path.with_name(f"{path.name}-wal")
     if wal.exists():
@@ -97,10 +113,10 @@ def _create(path: Path) -> None:
             connection.execute("INSERT INTO log (log_id) VALUES (?)", (uuid.uuid4().hex,))
             _checkpoint(connection)  # only the draft itself is renamed, not its -wal file
         draft.rename(path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make the new name survive a power cut, where the system can."""
     if os.name == "posix":
         descriptor = os.open(folder, os.O_RDONLY)

@@ -28,6 +28,7 @@ from asyncbus.filters import EventFilter
 from asyncbus.options import check_path
 from asyncbus.patterns import Pattern
 from asyncbus.store import lock, statements
+from asyncbus.store.backup import Backups
 from asyncbus.store.base import Appended, Bounds, Features, Page, number, set_apart
 from asyncbus.store.checkpoints import Checkpointer
 from asyncbus.store.connection import Connection
@@ -50,7 +51,7 @@ class SQLiteStore:
     """A durable log in one SQLite file, readable with `sqlite3`, datasette and pandas while it is written.
 
     Beside the file stand SQLite's own `-wal` and `-shm`, `.lock`, and `-watermark`; they belong together while a
-    process writes. Copy a log that is being written with SQLite's backup, not with `cp`.
+    process writes. Copy a log that is being written with `EventBus.backup`, not with `cp`.
 
     Args:
         path: the file; made when it does not exist, in a folder that must.
@@ -86,8 +87,14 @@ class SQLiteStore:
 
     @property
     def features(self) -> Features:
-        """Durable, dense, with one writer."""
-        return Features(durable=True, exclusive=True, read_only=self._read_only, batch_limit=statements.BATCH_LIMIT)
+        """Durable, dense, with one writer, and able to copy itself."""
+        return Features(
+            durable=True,
+            exclusive=True,
+            read_only=self._read_only,
+            backup=True,
+            batch_limit=statements.BATCH_LIMIT,
+        )
 
     # ------------------------------------------------------------------------------------------- opening and closing
 
@@ -113,6 +120,8 @@ class SQLiteStore:
             self._queries = PageReader(await self._connect(resources))
             # What is read ahead goes first: it may hold an error, and that its connection.
             resources.callback(self._pages.forget)
+            self._backups = Backups(self._path, self._reading_mode, self._gil)
+            resources.push_async_callback(self._backups.stop)
             bounds = await self._look_at_the_end(resources)
             if not self._read_only:
                 self._writer = await self._open_writer(last_to_close)
@@ -334,6 +343,10 @@ class SQLiteStore:
                 self._version = version
                 return
             await asyncio.sleep(POLL)
+
+    async def backup(self, path: str | os.PathLike[str]) -> None:
+        """Copy it page by page in a thread of its own; `EventBus.backup` says what of it is promised."""
+        await self._backups.make(Path(check_path("path", path)))
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

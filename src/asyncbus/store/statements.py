@@ -54,6 +54,11 @@ def _insert(rows: int, columns: tuple[str, ...]) -> str:
 
 _COLUMNS: Final = "sequence, recorded_at, time, type, data, checksum, id, key, metadata"
 
+EVENTS: Final = (
+    f"SELECT {_COLUMNS} FROM events NOT INDEXED WHERE sequence > ? AND sequence <= ? ORDER BY sequence LIMIT ?"
+)
+"""Events above one sequence and up to another, a row each."""
+
 _HEAD_AND_FLOOR: Final = (
     "coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'events'), 0),"
     " coalesce((SELECT max(last) FROM removals), 0)"
@@ -148,6 +153,9 @@ _FIRST_RECORDED: Final = (
     " FROM search WHERE low < high)"
     " SELECT low FROM search WHERE low >= high"
 )
+
+BOUNDS: Final = f"SELECT {_HEAD_AND_FLOOR}"
+"""Head and floor."""
 
 HEAD: Final = f"SELECT {_HEAD_AND_FLOOR}, log_id FROM log"
 """Head, floor, and the log's own id."""

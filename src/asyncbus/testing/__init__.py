@@ -1,4 +1,7 @@
-"""For authors of back ends: `StoreContract`, the promises of an `EventStore` as tests, and `record` to make events.
+"""What tests of others need: `FaultyStore` for applications, `StoreContract` for back ends, `record` to make events.
+
+`FaultyStore` wraps any store and fails, is slow, hangs or tears a batch as a test orders it; its documentation shows
+one. `StoreContract` is the promises of an `EventStore` as tests.
 
 One class, in a file that pytest collects, is a complete test of a store (here with pytest-asyncio in strict mode)::
 
@@ -20,6 +23,7 @@ and says so. The suite needs no pytest, only something that runs `async` methods
 """
 
 from asyncbus.testing.contract import StoreContract
+from asyncbus.testing.faulty import FaultyStore, Held
 from asyncbus.testing.records import content, record
 
-__all__ = ["StoreContract", "content", "record"]
+__all__ = ["FaultyStore", "Held", "StoreContract", "content", "record"]
