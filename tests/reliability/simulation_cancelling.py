@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import inspect
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -42,13 +43,18 @@ def places(task: asyncio.Task[Any]) -> set[Place]:
     return {(_FILES[code.co_filename], line) for code, line in frames(task) if code.co_filename in _FILES}
 
 
+def _has_begun(task: asyncio.Task[Any]) -> bool:
+    coroutine = task.get_coro()
+    return not inspect.iscoroutine(coroutine) or inspect.getcoroutinestate(coroutine) != inspect.CORO_CREATED
+
+
 class Cancelling:
     """Cancels the first task that waits at some place, or of some kind, for the n-th time; or all tasks there are.
 
     Args:
         victim: where it waits, or how its name begins; "": whichever it is, and with it all others, as a loop does that
             is shut down.
-        nth: which time.
+        nth: which time; 0: before it has begun.
         late: not while it waits, but when what it waited for has come and it has not heard of it yet.
         tasks: all there are, as they are made.
 
@@ -69,7 +75,10 @@ class Cancelling:
         self.places: set[Place] = set()
 
     def before(self, task: asyncio.Task[Any]) -> None:
-        if task is self._next:
+        if self._nth == 0 and not self._done and self._is_victim(task):
+            self._choose(task)
+            self._strike()
+        elif task is self._next:
             self._next = None
             self._strike()
 
@@ -80,19 +89,24 @@ class Cancelling:
         self._waited[counted] = self._waited.get(counted, 0) + 1
         if self._waited[counted] != self._nth:
             return
-        self._done = True
-        # Where it has come from its wait, its place is not to be seen any more.
-        self._chosen = [task] if self._victim else [other for other in self._tasks if self._is_victim(other)]
-        self._waited_at = {other: places(other) for other in self._chosen if not other.done()}
+        self._choose(task)
         if self._late:
             self._next = task
         else:
             self._strike()
 
+    def _choose(self, task: asyncio.Task[Any]) -> None:
+        self._done = True
+        chosen = [task] if self._victim else [other for other in self._tasks if self._is_victim(other)]
+        # Looked at now: when what it waits for has come, its place is not to be seen any more.
+        self._waited_at = {other: places(other) for other in chosen if not other.done()}
+
     def _is_victim(self, task: asyncio.Task[Any]) -> bool:
         name = task.get_name()
         if isinstance(self._victim, str):
-            return name.startswith(self._victim) and name != "main"
+            # A close that was cancelled before it has begun cannot close anything.
+            unborn = name == "asyncbus close" and not _has_begun(task)
+            return name.startswith(self._victim) and name != "main" and not unborn
         # Those without a name are parts of others, which nobody else can get hold of.
         return not name.startswith("Task-") and self._victim in places(task)
 

@@ -87,7 +87,7 @@ def _of_error(attempt: Attempt, *, harmed: bool, faults: Faults) -> Iterator[str
             yield f"{attempt.payloads}: {attempt.error!r}, though there was room"
         case StoreFailedError() if not (faults.failed or harmed):
             yield f"{attempt.payloads}: {attempt.error!r}, though nothing had failed"
-        case PublishOutcomeUnknownError(reason=reason) if "within" not in reason and not (faults.failed or harmed):
+        case PublishOutcomeUnknownError() as error if "within" not in str(error) and not (faults.failed or harmed):
             yield f"{attempt.payloads}: {attempt.error!r}, though nothing had failed"
 
 
@@ -97,7 +97,7 @@ def _order_of_publishers(world: World) -> Iterator[str]:
         name, _, number = str(row.data).strip('"').partition("/")
         if name.startswith("publisher"):
             if int(number) < last.get(name, -1):
-                yield f"{row.data} was stored after {last[name]} of the same publisher"
+                yield f"{name}/{number} was stored after {last[name]} of the same publisher"
             last[name] = int(number)
 
 

@@ -6,16 +6,17 @@ import asyncio
 import gc
 import heapq
 import inspect
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextvars import Context
 from itertools import count
 from random import Random
 from types import AsyncGeneratorType, CodeType, CoroutineType, GeneratorType
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar, TypeVarTuple
 
 from tests.reliability.trials import Violation
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 TURN: Final = 10e-6
 """Virtual seconds that each callback takes: so timers come between callbacks, and not only when nothing is ready."""
@@ -54,7 +55,7 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
     Attributes:
         tasks: all that were made, in order.
         unhandled: what nobody caught.
-        steps: looks at each step of each task.
+        steps: look at each step of each task.
     """
 
     def __init__(self, rng: Random, *, in_order: bool) -> None:
@@ -68,7 +69,7 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         self.turns = 0
         self.tasks: list[asyncio.Task[Any]] = []
         self.unhandled: list[str] = []
-        self.steps: Steps | None = None
+        self.steps: Sequence[Steps] = ()
 
     def run(self, main: Coroutine[Any, Any, T]) -> T:
         """Run until `main` has ended."""
@@ -76,10 +77,21 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         asyncio._set_running_loop(self)
         try:
             while not task.done():
-                self._turn()
+                if not self._turn():
+                    self._tell_idle()
         finally:
+            self._end()
             asyncio._set_running_loop(None)
-        return task.result()
+        result: T = task.result()
+        return result
+
+    def _end(self) -> None:
+        """Nothing may be left to whoever collects the garbage, also of a scene that has failed."""
+        self.steps = ()
+        for task in self.tasks:
+            task.cancel()
+        while self._turn():
+            pass
 
     async def idle(self) -> None:
         """Wait until nothing can happen any more: nothing is ready, and no timer is set."""
@@ -90,17 +102,20 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         """Somebody computes for so long."""
         self._now += seconds
 
-    def _turn(self) -> None:
+    def _tell_idle(self) -> None:
+        if self._idle is None or self._idle.done():
+            raise Violation(f"nothing can happen any more:\n{self.waiting()}")
+        self._idle.set_result(None)
+
+    def _turn(self) -> bool:
+        """Run what is next; False: there is nothing."""
         while self._timers and (self._timers[0][0] <= self._now or not self._ready):
             when, _, timer = heapq.heappop(self._timers)
             if not timer.cancelled():
                 self._now = max(self._now, when)
-                self._make_ready(timer, timer._callback, timer._args)  # type: ignore[attr-defined]  # as BaseEventLoop
+                self._make_ready(timer)
         if not self._ready:
-            if self._idle is None or self._idle.done():
-                raise Violation(f"nothing can happen any more:\n{self.waiting()}")
-            self._idle.set_result(None)
-            return
+            return False
         self.turns += 1
         if self.turns > _MOST_TURNS:
             raise Violation(f"it never ends:\n{self.waiting()}")
@@ -108,6 +123,7 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         self._now += TURN
         if not handle.cancelled():
             self._run(handle)
+        return True
 
     def _choose(self) -> int:
         if self._in_order or len(self._ready) == 1:
@@ -116,15 +132,18 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         return next(place for place, (other, _) in enumerate(self._ready) if other is chain)
 
     def _run(self, handle: asyncio.Handle) -> None:
-        task = getattr(handle._callback, "__self__", None)  # type: ignore[attr-defined]  # which task goes on is nowhere else
-        if self.steps is None or not isinstance(task, asyncio.Task):
+        task = getattr(_parts(handle)[0], "__self__", None)
+        if not isinstance(task, asyncio.Task):
             handle._run()
             return
-        self.steps.before(task)
+        for steps in self.steps:
+            steps.before(task)
         handle._run()
-        self.steps.after(task)
+        for steps in self.steps:
+            steps.after(task)
 
-    def _make_ready(self, handle: asyncio.Handle, callback: object, args: tuple[Any, ...]) -> None:
+    def _make_ready(self, handle: asyncio.Handle) -> None:
+        callback, args = _parts(handle)
         # What must stay in order: a future's callbacks, which get it as their argument; and plain ones.
         if args and isinstance(args[0], asyncio.Future):
             chain: object = args[0]
@@ -142,19 +161,19 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         return self._now
 
     def call_soon(
-        self, callback: Callable[..., object], *args: Any, context: Context | None = None
+        self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.Handle:
         handle = asyncio.Handle(callback, args, self, context)
-        self._make_ready(handle, callback, args)
+        self._make_ready(handle)
         return handle
 
     def call_later(
-        self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+        self, delay: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.TimerHandle:
         return self.call_at(self._now + delay, callback, *args, context=context)
 
     def call_at(
-        self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+        self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.TimerHandle:
         timer = asyncio.TimerHandle(when, callback, args, self, context)
         heapq.heappush(self._timers, (when, next(self._ties), timer))
@@ -182,6 +201,11 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
         pass  # it is passed over when its time comes
+
+
+def _parts(handle: asyncio.Handle) -> tuple[object, Sequence[Any]]:
+    # Nothing else tells whose step it is; asyncio's own loops look there as well.
+    return handle._callback, handle._args  # type: ignore[attr-defined]  # typeshed hides the first
 
 
 def frames(task: asyncio.Task[Any]) -> list[tuple[CodeType, int]]:

@@ -42,7 +42,9 @@ async def publish_somehow(world: World, name: str, number: int) -> int:
         await _propose(world, attempt, way)
     except PublishOutcomeUnknownError as error:
         attempt.error = error
-        world.expect(_given(world, attempt), f"{attempt.payloads}: unknown, though the writer had not taken it: {error}")
+        world.expect(
+            _given(world, attempt), f"{attempt.payloads}: unknown, though the writer had not taken it: {error}"
+        )
     except (AsyncBusError, TimeoutError) as error:
         attempt.outcome, attempt.error = "not stored", error
     except asyncio.CancelledError as error:

@@ -62,13 +62,15 @@ def _plain(world: World, reader: Reader) -> Callable[[Event], None]:
 
 
 def _handler(world: World, reader: Reader) -> Callable[[Event], Awaitable[None]]:
-    kind = world.rng.choice(("patient", "patient", "failing", "publishing", "closing", "leaving", "neighbour", "stuck"))
+    kind = world.rng.choice(
+        ("patient", "patient", "failing", "publishing", "closing", "leaving", "neighbour", "stuck", "stuck")
+    )
 
     async def handler(event: Event) -> None:
         world.delivered(reader, event)
         try:
             await world.pause()
-            if world.rng.random() < 0.2:
+            if world.rng.random() < 0.3:
                 await _do(kind, world, reader)
         except asyncio.CancelledError:
             reader.left = True
@@ -153,7 +155,7 @@ async def wait_for(world: World, name: str) -> None:
     await world.pause()
     reader = Reader(name, "a*", "catch_up", world.bus.statistics().head, left=True)
     with suppress(AsyncBusError, TimeoutError):
-        waiting = world.bus.wait_for("a*", timeout=world.rng.choice((0.0001, 0.001, 0.01)))
+        waiting = world.bus.wait_for("a*", timeout=world.rng.choice((0.0001, 0.001, None)))
         await world.pause()
         world.delivered(reader, await waiting)
         world.readers.append(reader)

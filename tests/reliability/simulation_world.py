@@ -137,7 +137,7 @@ class World(Struct, eq=False):
                     await self.leaving.wait()
                 self.closing = True
                 if how == "by an error":
-                    raise _LeftError
+                    raise _LeftError  # noqa: TRY301  # it is to leave the block of the bus
                 if how == "close":
                     await self.bus.close()
         except (_LeftError, BusClosedError):  # closed by another while it was being opened
