@@ -66,6 +66,19 @@ class NumbersTooEarly(MemoryStore):
         raise EventIdConflictError({0: (records[0].id, 7)})
 
 
+class FindsConflictsNowhere(MemoryStore):
+    """Refuses a record for the sake of another one of its batch, where there is no other."""
+
+    async def append(self, records: Sequence[Record]) -> Appended:
+        raise EventIdConflictError({0: ("x", 0)})
+
+
+async def test_a_conflict_with_nothing_fails_the_batch_and_is_not_asked_about_for_ever() -> None:
+    async with writing(FindsConflictsNowhere()) as desk:
+        with pytest.raises(StoreFailedError, match="in no event"):
+            await desk.publish(id="x")
+
+
 @pytest.mark.fault(34)
 async def test_an_event_that_was_numbered_and_then_not_committed_is_not_acknowledged() -> None:
     async with writing(NumbersTooEarly()) as desk:

@@ -77,7 +77,11 @@ class Writer:
                 appended = await self._append(submissions)
             except EventIdConflictError as error:
                 # The store has stored nothing; without the events that conflict it stores the others.
-                submissions = self._without_conflicts(submissions, batch, error)
+                others = self._without_conflicts(submissions, batch, error)
+                if len(others) == len(submissions):  # it would say the same for ever
+                    self._fail(batch, submissions, StoreFailedError(f"the store found a conflict in no event: {error}"))
+                    return
+                submissions = others
             except Exception as error:  # noqa: BLE001  # a store is somebody else's code
                 self._fail(batch, submissions, error)
                 return
