@@ -2,10 +2,20 @@
 
 import asyncio
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
-from asyncbus import Appended, Event, EventBus, MemoryStore, PublishOutcomeUnknownError, Record, StoreFailedError
+from asyncbus import (
+    Appended,
+    Event,
+    EventBus,
+    MemoryStore,
+    PublishOutcomeUnknownError,
+    Record,
+    SQLiteStore,
+    StoreFailedError,
+)
 from tests.behaviour.stage import Log, ticks, until
 
 PATIENCE = 10.0
@@ -89,3 +99,16 @@ async def test_an_opening_that_is_cancelled_twice_leaves_no_file_locked(file_log
     assert opening.cancelled()
     async with file_log.bus():  # StoreLockedError, if it were not released
         pass
+
+
+@pytest.mark.asyncio
+async def test_a_reader_that_left_while_its_next_page_was_read_ahead_leaves_no_timer(tmp_path: Path) -> None:
+    async with EventBus(SQLiteStore(tmp_path / "events.db")) as earlier:
+        await earlier.publish_many([("a", None)] * 200)
+    store = SQLiteStore(tmp_path / "events.db")
+    async with EventBus(store) as bus:
+        async with bus.subscribe("*", start="earliest") as events:
+            await anext(events)
+        assert store._pages._ahead
+        # It ticks while SQLite is at work, so that a busy loop does not starve it; nothing is.
+        await asyncio.wait_for(until(lambda: store._gil._timer is None), PATIENCE)

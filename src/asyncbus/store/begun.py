@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Generator
+from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
 
 class Begun(Generic[T]):
-    """Runs a coroutine up to where it first waits; whoever awaits this goes on with it, and dropping it closes it."""
+    """Runs a coroutine up to where it first waits, and to its end when that has come; await this for what it returns.
+
+    It ends also where nobody comes for it, so that it holds nothing for longer than it takes.
+    """
 
     def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
         self._coroutine = coroutine
         self._waiting_for: asyncio.Future[Any] | None = None
         self._error: BaseException | None = None
         self._go_on()
-        if self._waiting_for is not None:
-            # An error of what nobody comes for is nobody's.
-            self._waiting_for.add_done_callback(_look_at)
 
     def _go_on(self, error: BaseException | None = None) -> None:
         """Run it to where it waits next, or to its end."""
@@ -27,19 +28,29 @@ class Begun(Generic[T]):
             self._waiting_for = self._coroutine.send(None) if error is None else self._coroutine.throw(error)
         except StopIteration as end:
             self._waiting_for, self._value = None, end.value
-        except BaseException as raised:  # noqa: BLE001  # for who awaits it
+        except BaseException as raised:  # noqa: BLE001  # for who awaits it; an error of what nobody comes for is nobody's
             self._waiting_for, self._error = None, raised
+        else:
+            self._waiting_for.add_done_callback(self._go_on_after)
 
-    def __await__(self) -> Generator[Any, Any, T]:
+    def _go_on_after(self, waited: asyncio.Future[Any]) -> None:
+        if self._waiting_for is waited:
+            self._go_on()
+
+    def __await__(self) -> Generator[Any, None, T]:
         try:
-            while self._waiting_for is not None:
+            while (waiting := self._waiting_for) is not None:
                 try:
-                    if not self._waiting_for.done():
-                        yield self._waiting_for
-                except BaseException as error:  # noqa: BLE001  # the coroutine's, as `yield from` would give it
+                    # What it raises the coroutine gets, here as there.
+                    with suppress(Exception):
+                        if not waiting.done():
+                            yield waiting
+                except asyncio.CancelledError as error:
+                    if self._waiting_for is not waiting:  # it is over; who awaits it is cancelled all the same
+                        raise
                     self._go_on(error)
                 else:
-                    self._go_on()
+                    self._go_on_after(waiting)
             if self._error is not None:
                 raise self._error
             value: T = self._value
@@ -47,8 +58,3 @@ class Begun(Generic[T]):
         finally:
             self._coroutine.close()
             self._error = None  # nothing is to keep the frames of what has failed
-
-
-def _look_at(future: asyncio.Future[Any]) -> None:
-    if not future.cancelled():
-        future.exception()
