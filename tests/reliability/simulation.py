@@ -7,7 +7,7 @@ import gc
 import logging
 from collections import Counter
 from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -18,11 +18,12 @@ from asyncbus import EventBus, MemoryStore
 from tests.reliability import simulation_checks as checks
 from tests.reliability.simulation_cancelling import Cancelling, Place, awaits
 from tests.reliability.simulation_disk import Faults, Lane, Ledger, SimulatedStore
+from tests.reliability.simulation_file import File
 from tests.reliability.simulation_loop import SimulatedLoop
 from tests.reliability.simulation_publishers import TYPES, clear, close, drain, flush, publish
 from tests.reliability.simulation_readers import handle, iterate, query, replay, unsubscribe, wait_for
 from tests.reliability.simulation_world import VirtualClock, World
-from tests.reliability.trials import Figures, Tool, Violation
+from tests.reliability.trials import MEMORY, Figures, Tool, Violation
 
 _ACTORS: Final = (
     *("publisher",) * 6,
@@ -46,19 +47,21 @@ class Played(Struct):
     cancelled_at: set[Place]
 
 
-def play(seed: int, aim: Place | None = None) -> Played:
+def play(seed: int, aim: Place | None = None, folder: Path | None = None) -> Played:
     """Play the scene of a seed, and compare what everybody was told with what was durable.
 
     Args:
         seed: it all follows from it.
         aim: where a task is to be cancelled, if one waits there.
+        folder: for the log, where the scene has one in a file; None: all are in memory.
 
     Raises:
         Violation: a promise was broken.
     """
     with _quietly():
-        scene = _Scene(seed, aim)
-        problems = scene.loop.run(scene.play())
+        scene = _Scene(seed, aim, folder)
+        with scene.store.on_lanes(scene.loop, scene.rng) if isinstance(scene.store, File) else nullcontext():
+            problems = scene.loop.run(scene.play())
         # What nobody looked at says so when it is freed.
         gc.collect(0)
     problems += scene.loop.unhandled
@@ -69,7 +72,7 @@ def play(seed: int, aim: Place | None = None) -> Played:
 
 def trial(seed: int, folder: Path) -> Figures:
     """One scene."""
-    return play(seed).figures
+    return play(seed, folder=folder).figures
 
 
 @contextmanager
@@ -88,22 +91,20 @@ def _quietly() -> Iterator[None]:
 class _Scene:
     """The world, its actors, and what befalls them."""
 
-    def __init__(self, seed: int, aim: Place | None) -> None:
+    def __init__(self, seed: int, aim: Place | None, folder: Path | None) -> None:
         rng = self.rng = Random(seed)
         # No sockets, signals and processes: what it lacks nobody here asks for.
         self.loop = SimulatedLoop(rng, in_order=rng.random() < 0.25)  # type: ignore[abstract]
         self.ledger = Ledger()
         removes = rng.random() < 0.3
-        bounded = removes and rng.random() < 0.5
+        in_file = rng.random() < 0.1
         self.faults = Faults(rng, rng.choice((0, 0, 0, 0.1, 0.3)))
-        self.store = SimulatedStore(
-            MemoryStore(max_events=rng.randrange(2, 8) if bounded else None),
-            self.ledger,
-            (Lane(self.loop, rng), Lane(self.loop, rng)),
-            self.faults,
-            rng.choice((1, 2, 8, 4096)),
+        batch_limit = rng.choice((1, 2, 8, 4096))
+        self.store: File | SimulatedStore = (
+            File(folder / "events.db", self.ledger, self.faults, batch_limit)
+            if in_file and folder is not None
+            else self._in_memory(batch_limit, bounded=removes and rng.random() < 0.5)
         )
-        self.store.remember([rng.choice(TYPES) for _ in range(rng.choice((0, 0, 3, 20)))])
         bus = EventBus(
             self.store,
             inbox_capacity=rng.choice((4, 5, 8, 64)),
@@ -122,6 +123,14 @@ class _Scene:
         )
         self.loop.steps = self.cancelling
         self._actors: list[asyncio.Task[None]] = []
+
+    def _in_memory(self, batch_limit: int, *, bounded: bool) -> SimulatedStore:
+        rng = self.rng
+        inner = MemoryStore(max_events=rng.randrange(2, 8) if bounded else None)
+        lanes = (Lane(self.loop, rng), Lane(self.loop, rng))
+        store = SimulatedStore(inner, self.ledger, lanes, self.faults, batch_limit)
+        store.remember([rng.choice(TYPES) for _ in range(rng.choice((0, 0, 3, 20)))])
+        return store
 
     def _cancelling(self, victim: str | Place, nth: int) -> Cancelling:
         return Cancelling(victim, nth, late=self.rng.random() < 0.5, tasks=self.loop.tasks)
@@ -194,6 +203,7 @@ class _Scene:
         return Counter(
             {
                 "seeds": 1,
+                "of them with a file": int(isinstance(self.store, File)),
                 "cancelled": len(self.struck),
                 "stored": self.ledger.head,
                 "delivered": sum(len(reader.got) for reader in self.world.readers),
@@ -210,4 +220,5 @@ TOOL = Tool(
     short=3_000,
     long=200_000,
     trial=trial,
+    folder=MEMORY,
 )

@@ -92,11 +92,15 @@ class Lane:
     async def do(self, act: Callable[[], T]) -> T:
         """What `act` returns or raises."""
         answer: asyncio.Future[T] = self._loop.create_future()
-        self._free_at = max(self._loop.time(), self._free_at) + self._delay()
-        self._loop.call_at(self._free_at, self._act, act, answer)
+        self.begin(act, answer)
         return await answer
 
-    def _act(self, act: Callable[[], T], answer: asyncio.Future[T]) -> None:
+    def begin(self, act: Callable[[], T], answer: asyncio.Future[T] | None) -> None:
+        """The same, for who waits by himself."""
+        self._free_at = max(self._loop.time(), self._free_at) + self._delay()
+        self._loop.call_at(self._free_at, self._act, act, answer)
+
+    def _act(self, act: Callable[[], T], answer: asyncio.Future[T] | None) -> None:
         try:
             value = act()
         except Exception as error:  # noqa: BLE001  # for who waits
@@ -108,13 +112,13 @@ class Lane:
         return self._rng.choice(_DELAYS) * TURN
 
 
-def _answer(future: asyncio.Future[T], value: T) -> None:
-    if not future.done():
+def _answer(future: asyncio.Future[T] | None, value: T) -> None:
+    if future is not None and not future.done():
         future.set_result(value)
 
 
-def _fail(future: asyncio.Future[Any], error: Exception) -> None:
-    if not future.done():
+def _fail(future: asyncio.Future[Any] | None, error: Exception) -> None:
+    if future is not None and not future.done():
         future.set_exception(error)
 
 
