@@ -22,7 +22,7 @@ from tests.reliability.model_stage import World, make_store
 from tests.reliability.trials import Figures, Tool, Violation
 
 RUNS = 10
-STEPS = 40
+STEPS = 60
 
 
 def trial(seed: int, folder: Path) -> Figures:

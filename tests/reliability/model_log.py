@@ -52,10 +52,12 @@ class Proposal(Struct, frozen=True):
 
 
 class Conflict(Struct, frozen=True):
-    """The outcome of a publish whose id belongs to other content: which id, and of which event (0: its own group's)."""
+    """The outcome of a publish with ids that belong to other content: those, and of which events (0: its own group's).
 
-    id: str
-    sequence: int
+    Any of them may be named to the publisher.
+    """
+
+    ids: dict[str, int]
 
 
 class ModelLog:
@@ -84,6 +86,7 @@ class ModelLog:
         own: dict[str, Stored] = {}
         fresh: list[Stored] = []
         receipts: list[Receipt] = []
+        conflicts: dict[str, int] = {}
         for each in group:
             first = None if each.id is None else self._by_id.get(each.id) or own.get(each.id)
             if first is None:
@@ -95,7 +98,9 @@ class ModelLog:
             elif _content(first) == _content(each):
                 receipts.append(Receipt(first.sequence, duplicate=True))
             else:
-                return Conflict(first.id or "", 0 if first in fresh else first.sequence)
+                conflicts[first.id or ""] = 0 if first in fresh else first.sequence
+        if conflicts:
+            return Conflict(conflicts)
         self._keep(fresh, own)
         return receipts
 

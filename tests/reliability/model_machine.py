@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from asyncbus import (
@@ -27,6 +28,7 @@ from asyncbus import (
     Subscription,
 )
 from asyncbus.events import from_microseconds
+from asyncbus.options import WhenFull
 from tests.reliability import model_damage
 from tests.reliability.model_log import Proposal, Stored, same, same_events
 from tests.reliability.model_readers import HandlerReader, Reader, Waiter
@@ -36,12 +38,14 @@ from tests.reliability.model_words import (
     DATA,
     Draft,
     Limits,
+    Wish,
     drafts,
     limits,
     patterns,
     places,
-    policies,
+    rarely,
     starts,
+    wishes,
     worlds,
 )
 from tests.reliability.trials import Figures, Violation
@@ -50,16 +54,22 @@ from asyncbus.testing.model import is_wanted
 Act = Callable[..., Coroutine[Any, Any, None]]
 
 
-def act(**drawn: Any) -> Callable[[Act], Any]:
-    """A rule whose body runs on the machine's loop, after which bus and model must be level; counted as a step."""
+def act(*, only: SearchStrategy[bool] = st.just(True), **drawn: Any) -> Callable[[Act], Any]:  # noqa: B008
+    """A rule whose body runs on the machine's loop, after which bus and model must be level; counted as a step.
+
+    Args:
+        only: when; `rarely` for what should be.
+        drawn: the strategies of its arguments.
+    """
 
     def register(body: Act) -> Any:
         @wraps(body)
-        def step(machine: BusMachine, **values: Any) -> None:
-            machine.loop.run_until_complete(machine.play(body(machine, **values)))
-            machine.stage.figures["steps"] += 1
+        def step(machine: BusMachine, only: bool, **values: Any) -> None:
+            if only:
+                machine.loop.run_until_complete(machine.play(body(machine, **values)))
+                machine.stage.figures["steps"] += 1
 
-        return rule(**drawn)(step)
+        return rule(only=only, **drawn)(step)
 
     return register
 
@@ -80,10 +90,15 @@ class BusMachine(RuleBasedStateMachine):
         self._runner = asyncio.Runner()
         self.loop = self._runner.get_loop()
 
-    @initialize(world=worlds)
-    def begin(self, world: World) -> None:
+    @initialize(world=worlds, wishes=st.lists(wishes, min_size=1, max_size=3))
+    def begin(self, world: World, wishes: list[Wish]) -> None:
         self.stage = Stage(world, self._folder, self._make, self._figures)
-        self.loop.run_until_complete(self.stage.open())
+        self.loop.run_until_complete(self._begin(wishes))
+
+    async def _begin(self, wishes: list[Wish]) -> None:
+        await self.stage.open()
+        for wish in wishes:
+            self._subscribe(wish)
 
     async def play(self, body: Coroutine[Any, Any, None]) -> None:
         await body
@@ -228,7 +243,7 @@ class BusMachine(RuleBasedStateMachine):
             await self.stage.bus.flush()
             same((self.stage.absorb(), len(self.stage.accepted)), (True, 0), "level after a flush, and still accepted")
 
-    @act()
+    @act(only=rarely)
     async def clear(self) -> None:
         """It comes after all that was accepted before, and before what comes later."""
         self.stage.accept([], asyncio.create_task(self.stage.bus.clear()))
@@ -236,44 +251,25 @@ class BusMachine(RuleBasedStateMachine):
 
     # ---------------------------------------------------------------------------------------------------- reading
 
-    @act(
-        terms=patterns,
-        start=starts,
-        place=places,
-        when_full=policies,
-        capacity=st.sampled_from((1, 2, 5, 1000)),
-        choosy=st.booleans(),
-        priority=st.integers(-1, 1),
-    )
-    async def subscribe(
-        self, terms: Sequence[str], start: str, place: int, choosy: bool, capacity: int, when_full: Any, priority: int
-    ) -> None:
+    @act(wish=wishes)
+    async def subscribe(self, wish: Wish) -> None:
         """A reader that is asked for events in other steps."""
+        self._subscribe(wish)
+
+    def _subscribe(self, wish: Wish) -> None:
         stage = self.stage
-        where = is_even if choosy else None
-        begins, owed, moment = self._start(start, place)
-        subscription = stage.bus.subscribe(
-            terms, start=begins, capacity=capacity, when_full=when_full, where=where, priority=priority
-        )
-        reader = Reader(
-            subscription, terms, when_full=when_full, capacity=capacity, where=where, moment=moment
-        )
+        where = is_even if wish.choosy else None
+        begins, owed, moment = self._start(wish.start, wish.place)
+        options: dict[str, Any] = {"when_full": wish.when_full, "capacity": wish.capacity, "where": where}
+        subscription = stage.bus.subscribe(wish.terms, start=begins, priority=wish.priority, **options)
+        reader = Reader(subscription, wish.terms, moment=moment, **options)
         same(reader.live, moment is None and self._is_head(begins), "whether a new subscription is live")
         reader.owe(owed)
         stage.readers.append(reader)
+        stage.figures["subscriptions"] += 1
 
-    @act(
-        terms=patterns,
-        start=starts,
-        place=places,
-        when_full=st.sampled_from(("catch_up", "block")),
-        capacity=st.sampled_from((1, 2, 1000)),
-        fails=st.booleans(),
-        waits=st.booleans(),
-    )
-    async def handle(
-        self, terms: Sequence[str], start: str, place: int, when_full: Any, capacity: int, fails: bool, waits: bool
-    ) -> None:
+    @act(wish=wishes, fails=st.booleans(), waits=st.booleans())
+    async def handle(self, wish: Wish, fails: bool, waits: bool) -> None:
         """A handler gets all of it by itself, whether it fails or not."""
         stage = self.stage
         arrived: list[Event] = []
@@ -283,13 +279,16 @@ class BusMachine(RuleBasedStateMachine):
             await asyncio.sleep(0)
             note(event)
 
-        begins, owed, moment = self._start(start, place)
+        # What the others do depends on how far a handler has got when an event comes, which is nobody's promise.
+        when_full: WhenFull = "block" if wish.when_full == "block" else "catch_up"
+        begins, owed, moment = self._start(wish.start, wish.place)
         subscription = stage.bus.subscribe(
-            terms, patient if waits else note, start=begins, capacity=capacity, when_full=when_full
+            wish.terms, patient if waits else note, start=begins, capacity=wish.capacity, when_full=when_full
         )
-        handler = HandlerReader(subscription, terms, arrived, when_full=when_full, capacity=capacity, moment=moment)
+        handler = HandlerReader(subscription, wish.terms, arrived, when_full=when_full, moment=moment)
         handler.owe(owed)
         stage.handlers.append(handler)
+        stage.figures["subscriptions"] += 1
 
     @act(ahead=st.integers(2, 5), removed=st.booleans(), replay=st.booleans())
     async def begin_where_nothing_is(self, ahead: int, removed: bool, replay: bool) -> None:
@@ -311,20 +310,31 @@ class BusMachine(RuleBasedStateMachine):
             raise Violation(f"start={start} was accepted, and the log has {log.floor + 1} to {log.head}")
         same(len(stage.bus.statistics().subscriptions), open_subscriptions, "subscriptions after one was refused")
 
-    @precondition(lambda self: self.stage.readers)
-    @act(which=places, count=st.sampled_from((1, 1, 2, 5, 10_000)))
-    async def read(self, which: int, count: int) -> None:
-        """Ask a reader for some events, or for all there are."""
-        readers = self.stage.readers
-        if not readers:
-            return
-        reader = readers[which % len(readers)]
-        for _ in range(count):
-            if not await self.stage.next_of(reader):
-                return
+    @act(which=places, count=st.integers(1, 5))
+    async def read_some(self, which: int, count: int) -> None:
+        """Ask a reader for some events."""
+        await self._read(which, count)
 
-    @precondition(lambda self: self.stage.readers)
     @act(which=places)
+    async def read_all(self, which: int) -> None:
+        """Ask a reader for all there are."""
+        await self._read(which, 10_000)
+
+    @act(count=st.integers(1, 2))
+    async def read_beside_each_other(self, count: int) -> None:
+        """Ask each reader for a few."""
+        for which in range(len(self.stage.readers), 0, -1):
+            await self._read(which - 1, count)
+
+    async def _read(self, which: int, count: int) -> None:
+        readers = self.stage.readers
+        if readers:
+            reader = readers[which % len(readers)]
+            for _ in range(count):
+                if not await self.stage.next_of(reader):
+                    break
+
+    @act(only=rarely, which=places)
     async def leave(self, which: int) -> None:
         """A closed subscription gives nothing more, and stays where it was."""
         readers = self.stage.readers
@@ -432,7 +442,7 @@ class BusMachine(RuleBasedStateMachine):
         """The wall clock goes on, and sometimes back."""
         self.stage.clock.microseconds += step
 
-    @act(how=st.sampled_from(("close", "leave", "leave by an error")))
+    @act(only=rarely, how=st.sampled_from(("close", "leave", "leave by an error")))
     async def reopen(self, how: Literal["close", "leave", "leave by an error"]) -> None:
         """Another bus on the same log finds it as it was."""
         await self.stage.close(how)
@@ -440,7 +450,7 @@ class BusMachine(RuleBasedStateMachine):
         await self.stage.compare_all()
 
     @precondition(lambda self: self.stage.in_file)
-    @act(late=drafts)
+    @act(only=rarely, late=drafts)
     async def look_from_beside(self, late: Draft) -> None:
         """A second, read-only bus sees what is stored, and what comes."""
         stage = self.stage
@@ -454,14 +464,14 @@ class BusMachine(RuleBasedStateMachine):
             same_events(await _take(events, len(fresh)), fresh, "followed from beside, live")
 
     @precondition(lambda self: self.stage.in_file)
-    @act(which=places, column=st.sampled_from(model_damage.COLUMNS), bit=st.integers(0, 500))
+    @act(only=rarely, which=places, column=st.sampled_from(model_damage.COLUMNS), bit=st.integers(0, 500))
     async def flip_a_bit(self, which: int, column: str, bit: int) -> None:
         """The damaged event is told, and only that; those before and after it are read."""
         if self.stage.log.events:
             await model_damage.flip_a_bit(self.stage, which, column, bit)
 
     @precondition(lambda self: self.stage.in_file)
-    @act(part=st.integers(0, 100), read_only=st.booleans())
+    @act(only=rarely, part=st.integers(0, 100), read_only=st.booleans())
     async def cut_the_wal(self, part: int, read_only: bool) -> None:
         """A copy that has lost the end of its write-ahead log is refused, or holds what it should."""
         await model_damage.cut_the_wal(self.stage, part, read_only=read_only)

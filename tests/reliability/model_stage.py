@@ -342,9 +342,8 @@ def make_store(world: World, path: Path) -> EventStore:
 
 def _judge(outcome: Outcome, expected: list[Receipt] | Conflict) -> None:
     if isinstance(expected, Conflict) and isinstance(outcome, EventIdConflictError):
-        same(outcome.id, expected.id, "the id that conflicts")
         # Where both were accepted together, the first one's sequence was not known yet.
-        if outcome.sequence not in (expected.sequence, 0):
-            raise Violation(f"{outcome}, but it is event {expected.sequence}")
+        if outcome.id not in expected.ids or outcome.sequence not in (expected.ids[outcome.id], 0):
+            raise Violation(f"{outcome}, but these are the ids that conflict: {expected.ids}")
         return
     same(outcome, expected, "what a publisher was told")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from hypothesis import strategies as st
 from msgspec import Struct
 
+from asyncbus.options import WhenFull
 from asyncbus.testing.model import PATTERNS, TYPES
 from tests.reliability.model_stage import World
 
@@ -56,6 +58,18 @@ class Draft(Struct, frozen=True):
     earlier: int | None
 
 
+class Wish(Struct, frozen=True):
+    """A subscription as it was drawn; `place` is where in the log it begins, if `start` does not say it."""
+
+    terms: Sequence[str]
+    start: str
+    place: int
+    when_full: WhenFull
+    capacity: int
+    choosy: bool
+    priority: int
+
+
 class Limits(Struct, frozen=True):
     """The ends of ranges as they were drawn: places in the log, wherever it stands then."""
 
@@ -75,11 +89,20 @@ drafts = st.builds(
     st.sampled_from((None, None, {"trace": "é"}, {"n": [1, None]})),
     st.sampled_from((None, None, 0, 1_000_000, -5)),
 )
-patterns = st.sampled_from((("*",), *PATTERNS))
+patterns = st.sampled_from((("*",), ("a*",), ("a.*", "b"))) | st.sampled_from(PATTERNS)
 starts = st.sampled_from(("latest", "earliest", "sequence", "moment"))
 places = st.integers(0, 40)
 limits = st.builds(Limits, st.none() | places, st.none() | places, st.booleans())
-policies = st.sampled_from(("catch_up", "block", "drop_oldest", "fail"))
+wishes = st.builds(
+    Wish,
+    patterns,
+    starts,
+    places,
+    st.sampled_from(("catch_up", "catch_up", "block", "drop_oldest", "fail")),
+    st.sampled_from((1, 2, 5, 1000)),
+    st.sampled_from((False, False, True)),
+    st.integers(-1, 1),
+)
 worlds = st.builds(
     World,
     kind=st.sampled_from(("memory", "bounded memory", "sqlite", "sqlite, normal")),
@@ -87,3 +110,5 @@ worlds = st.builds(
     recent_capacity=st.sampled_from((1, 20)),
     max_events=st.sampled_from((1, 3, 20)),
 )
+rarely = st.sampled_from((False,) * 7 + (True,))
+"""For what empties the log, or takes as long as a hundred other steps."""
