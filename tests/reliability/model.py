@@ -1,13 +1,15 @@
 """Model: everything a user can do to a bus, put together at random, against a plain dict that says what must be seen.
 
 Hypothesis puts the steps together: publishing in all ways, cancelling, groups, ids that meet, subscriptions of every
-kind, queries, removals, closing and opening again, flipped bits and lost tails. A failure is shrunk to the few steps
-that show it.
+kind, queries, removals, closing and opening again, flipped bits and lost tails. `python -m tests.reliability.model SEED`
+plays a trial again and shrinks it to the few steps that show what is broken.
 """
 
 from __future__ import annotations
 
 import logging
+import sys
+import tempfile
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +21,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from asyncbus import EventStore
 from tests.reliability.model_machine import BusMachine
 from tests.reliability.model_stage import World, make_store
-from tests.reliability.trials import Figures, Tool, Violation
+from tests.reliability.trials import MEMORY, Figures, Tool, Violation
 
 RUNS = 10
 STEPS = 60
@@ -27,11 +29,15 @@ STEPS = 60
 
 def trial(seed: int, folder: Path) -> Figures:
     """Some runs of some steps each."""
-    return explore(seed, folder)
+    try:
+        return explore(seed, folder)
+    except Violation as violation:
+        message = f"{violation}\nthe fewest steps that show it: python -m tests.reliability.model {seed}"
+        raise Violation(message) from violation
 
 
 def explore(
-    seed: int, folder: Path, make: Callable[[World, Path], EventStore] = make_store, *, shrink: bool = True
+    seed: int, folder: Path, make: Callable[[World, Path], EventStore] = make_store, *, shrink: bool = False
 ) -> Figures:
     """Try to find steps after which bus and model differ.
 
@@ -39,7 +45,7 @@ def explore(
         seed: of what hypothesis draws.
         folder: for files.
         make: makes the stores; a control hands in broken ones.
-        shrink: whether to look for the fewest steps that show it.
+        shrink: whether to look for the fewest steps that show it, which may take minutes.
 
     Raises:
         Violation: they differ; with the steps.
@@ -80,4 +86,9 @@ TOOL = Tool(
     short=20_000,
     long=1_000_000,
     trial=trial,
+    folder=MEMORY,
 )
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
+        print(explore(int(sys.argv[1]), Path(folder), shrink=True))

@@ -80,15 +80,20 @@ class Limits(Struct, frozen=True):
 
 _FEW_TYPES = ("a", "a.b", "a.bc", "aXb", "A.b", "b")
 
-drafts = st.builds(
+_earlier = st.sampled_from((None, None, 0, 1_000_000, -5))
+_ids = st.sampled_from(("id-1", "id-2", "id-3", "id-4"))
+_free = st.builds(
     Draft,
     st.sampled_from(_FEW_TYPES) | st.sampled_from(TYPES),
     st.integers(0, len(DATA) - 1),
-    st.sampled_from((None, None, None, "id-1", "id-2", "id-3")),
+    st.just(None) | st.just(None) | _ids,
     st.sampled_from((None, None, "k", "K")),
     st.sampled_from((None, None, {"trace": "é"}, {"n": [1, None]})),
-    st.sampled_from((None, None, 0, 1_000_000, -5)),
+    _earlier,
 )
+# The same again, so that there are duplicates among the conflicts.
+_repeated = st.builds(Draft, st.just("a"), st.integers(8, 9), _ids, st.just("k"), st.just({"trace": "é"}), _earlier)
+drafts = _free | _repeated
 patterns = st.sampled_from((("*",), ("a*",), ("a.*", "b"))) | st.sampled_from(PATTERNS)
 starts = st.sampled_from(("latest", "earliest", "sequence", "moment"))
 places = st.integers(0, 40)
