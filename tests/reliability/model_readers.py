@@ -178,7 +178,7 @@ class HandlerReader(Reader):
         if error is not None:
             self.failed(error, log)
             return True
-        if self.expects():
+        if self.expects() or self.subscription.backlog:
             return False
         while self._pop_unwanted():
             pass

@@ -1,0 +1,126 @@
+"""Load: a bus at work for an hour, and nothing that grows.
+
+One process publishes some thousands of events a second in all ways, to subscribers that stay, come and go, fall behind
+and fail, beside replays and queries; now and then the log is cleared, so that the file stays small. What the process
+holds is sampled once a round. `python -m tests.reliability.load --minutes 60 --keep` makes the long run: an hour in one
+piece, for only then does a line through the samples tell anything. It takes about a third of a core.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+from secrets import randbelow
+
+from asyncbus import EventBus, SQLiteStore
+from tests.reliability.load_samples import Sample, judge, sample, slope, tells
+from tests.reliability.load_work import Work
+from tests.reliability.trials import Figures, Found, Report, Tool, Violation
+
+ROUND = 2.0
+"""Seconds."""
+
+ROUNDS = 2
+"""Of a trial."""
+
+
+def trial(seed: int, folder: Path) -> Figures:
+    """A short stretch, which shows that nothing is left behind; whether memory grows it cannot tell."""
+    return asyncio.run(stretch(seed, folder, ROUNDS))
+
+
+async def stretch(
+    seed: int,
+    folder: Path,
+    rounds: int,
+    *,
+    on_round: Callable[[EventBus, list[Sample]], None] = lambda bus, samples: None,
+) -> Figures:
+    """Open a bus, put it under load for so many rounds, close it, and see that nothing grew and nothing is left.
+
+    Raises:
+        Violation: something did, or is.
+    """
+    # What a failing handler logs is expected here, several times a second.
+    logging.getLogger("asyncbus").addHandler(logging.NullHandler())
+    figures: Figures = Counter()
+    await asyncio.to_thread(int)  # the loop's own threads come with their first use
+    before = sample(0)
+    samples: list[Sample] = []
+    began = time.monotonic()
+    async with EventBus(SQLiteStore(folder / "log.db")) as bus:
+        work = Work(bus, Random(seed), figures)
+        async with asyncio.TaskGroup() as group:
+            parts = [group.create_task(part()) for part in work.parts()]
+            for number in range(1, rounds + 1):
+                await asyncio.sleep(began + number * ROUND - time.monotonic())
+                await work.round(number)
+                samples.append(sample(time.monotonic() - began))
+                figures["rounds"] += 1
+                on_round(bus, samples)
+            for part in parts:
+                part.cancel()
+    if tells(samples):
+        judge(samples)
+        figures["bytes an hour"] = slope(samples)
+        figures["bytes at the end"] = samples[-1].memory
+    _nothing_is_left(before, sample(time.monotonic() - began))
+    return figures
+
+
+def _nothing_is_left(before: Sample, after: Sample) -> None:
+    # The loop keeps some threads for the next hop; they are bounded, and end with it.
+    if after.tasks > before.tasks or after.descriptors > before.descriptors:
+        raise Violation(f"left behind by a bus that was closed: before {before}, after {after}")
+
+
+TOOL = Tool(
+    name="load",
+    promise="under load nothing grows: memory by less than 1 MB an hour; tasks, threads and descriptors not at all",
+    unit="rounds",
+    short=ROUNDS,
+    long=1800,
+    trial=trial,
+    jobs=1,
+)
+
+
+def main(arguments: list[str]) -> int:
+    """One long stretch; 1: something grew."""
+    from tests.reliability.__main__ import _keep  # noqa: PLC0415  # it imports the tools by name, and so this one
+
+    parser = argparse.ArgumentParser(prog="python -m tests.reliability.load", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--seed", type=int, default=randbelow(2**31))
+    parser.add_argument("--keep", action="store_true", help="keep what was counted, for the docs")
+    asked = parser.parse_args(arguments)
+    report = Report(asked.seed, trials=1)
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="load-") as folder:
+        rounds = max(round(asked.minutes * 60 / ROUND), 1)
+        try:
+            report.figures = asyncio.run(stretch(asked.seed, Path(folder), rounds, on_round=_tell))
+        except Violation as violation:
+            report.violations.append(Found(asked.seed, str(violation)))
+    report.seconds = round(time.monotonic() - began, 1)
+    print(report, f"{time.process_time() / report.seconds:.2f} of a core")
+    if asked.keep:
+        _keep(TOOL, report)
+    return int(bool(report.violations))
+
+
+def _tell(bus: EventBus, samples: list[Sample]) -> None:
+    if len(samples) % 30 == 0:
+        print(f"head {bus.statistics().head:,}; {slope(samples):,} bytes an hour; {samples[-1]}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
