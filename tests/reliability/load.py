@@ -59,7 +59,7 @@ async def stretch(
     async with EventBus(SQLiteStore(folder / "log.db")) as bus:
         work = Work(bus, Random(seed), figures)
         async with asyncio.TaskGroup() as group:
-            parts = [group.create_task(part()) for part in work.parts()]
+            parts: list[asyncio.Task[None]] = [group.create_task(part()) for part in work.parts()]
             for number in range(1, rounds + 1):
                 await asyncio.sleep(began + number * ROUND - time.monotonic())
                 await work.round(number)

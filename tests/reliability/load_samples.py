@@ -44,7 +44,7 @@ def sample(at: float) -> Sample:
         memory=int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE,
         tasks=len(asyncio.all_tasks()),
         threads=threading.active_count(),
-        descriptors=len(os.listdir("/proc/self/fd")),
+        descriptors=len(list(Path("/proc/self/fd").iterdir())),
     )
 
 
@@ -72,7 +72,9 @@ def judge(samples: Sequence[Sample]) -> None:
     third = len(samples) // 3
     grown = slope(samples)
     if grown >= MAX_SLOPE:
-        raise Violation(f"memory grows by {grown:,} bytes an hour: {[each.memory for each in samples[:: max(third // 5, 1)]]}")
+        raise Violation(
+            f"memory grows by {grown:,} bytes an hour: {[each.memory for each in samples[:: max(third // 5, 1)]]}"
+        )
     for what in ("tasks", "threads", "descriptors"):
         before = max(getattr(each, what) for each in samples[third : 2 * third])
         after = max(getattr(each, what) for each in samples[2 * third :])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from random import Random
 from typing import Any
@@ -43,7 +43,7 @@ class Work:
         bus.subscribe("load.*", self._handle)
         bus.subscribe("load.*", self._fail_sometimes, capacity=64)
 
-    def parts(self) -> tuple[Callable[[], Awaitable[None]], ...]:
+    def parts(self) -> tuple[Callable[[], Coroutine[Any, Any, None]], ...]:
         """What runs beside each other until it is cancelled."""
         return (
             self._publish,

@@ -1,8 +1,8 @@
 """Model: everything a user can do to a bus, put together at random, against a plain dict that says what must be seen.
 
 Hypothesis puts the steps together: publishing in all ways, cancelling, groups, ids that meet, subscriptions of every
-kind, queries, removals, closing and opening again, flipped bits and lost tails. `python -m tests.reliability.model SEED`
-plays a trial again and shrinks it to the few steps that show what is broken.
+kind, queries, removals, closing and opening again, flipped bits and lost tails.
+`python -m tests.reliability.model SEED` plays a trial again and shrinks it to the few steps that show what is broken.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from asyncbus import EventStore
 from tests.reliability.model_machine import BusMachine
-from tests.reliability.model_stage import World, make_store
+from tests.reliability.model_world import World, make_store
 from tests.reliability.trials import MEMORY, Figures, Tool, Violation
 
 RUNS = 10
@@ -60,7 +60,7 @@ def explore(
 
     try:
         run_state_machine_as_test(
-            machine,
+            machine,  # type: ignore[arg-type]  # it calls it, and that is all
             settings=settings(
                 max_examples=RUNS,
                 stateful_step_count=STEPS,

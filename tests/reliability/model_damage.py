@@ -47,7 +47,7 @@ async def _compare_damaged(stage: Stage, bad: int) -> None:
         found: list[Event] = []
         try:
             async for event in reader:
-                found.append(event)
+                found.append(event)  # noqa: PERF401  # what came before an error is to be kept
         except StoreCorruptError as error:
             same(error.sequence, bad, "the event that is said to be damaged")
             same_events(found, before, "read before the damage")

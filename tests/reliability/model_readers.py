@@ -165,7 +165,9 @@ class Reader:
 class HandlerReader(Reader):
     """A subscription with a handler, which gets everything as soon as the loop runs."""
 
-    def __init__(self, subscription: Subscription, terms: Sequence[str], arrived: list[Event], **options: object) -> None:
+    def __init__(
+        self, subscription: Subscription, terms: Sequence[str], arrived: list[Event], **options: object
+    ) -> None:
         super().__init__(subscription, terms, **options)  # type: ignore[arg-type]  # as of Reader
         self._arrived = arrived
 

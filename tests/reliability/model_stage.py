@@ -9,61 +9,23 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from msgspec import Struct
-
 from asyncbus import (
     Event,
     EventBus,
     EventIdConflictError,
     EventStore,
-    MemoryStore,
     PendingReceipt,
-    Receipt,
     SQLiteStore,
 )
 from tests.fakes import ManualClock
 from tests.reliability.model_log import Conflict, ModelLog, Proposal, Stored, same, same_events
 from tests.reliability.model_readers import HandlerReader, Reader, Waiter
+from tests.reliability.model_world import Accepted, World, judge
 from tests.reliability.trials import Figures, Violation
 
 T = TypeVar("T")
-Kind = Literal["memory", "bounded memory", "sqlite", "sqlite, normal"]
-Outcome = list[Receipt] | EventIdConflictError
-
 PATIENCE = 20.0
 """Seconds after which something is held to hang."""
-
-
-class World(Struct, frozen=True, kw_only=True):
-    """What one run is played in."""
-
-    kind: Kind
-    inbox_capacity: int
-    recent_capacity: int
-    max_events: int
-
-
-class Accepted(Struct, frozen=True):
-    """What was accepted in one piece and may not be stored yet: a group of events, or a `clear`.
-
-    `first_stored` tells which of its ids may be told to belong to a stored event, and not to one of its own batch.
-    """
-
-    group: Sequence[Proposal]
-    waits: asyncio.Future[Any] | PendingReceipt
-
-    @property
-    def done(self) -> bool:
-        """Whether its outcome is known."""
-        return self.waits.done if isinstance(self.waits, PendingReceipt) else self.waits.done()
-
-    def outcome(self) -> Outcome:
-        """What its publisher got."""
-        try:
-            result = self.waits.result()
-        except EventIdConflictError as error:
-            return error
-        return result if isinstance(result, list) else [result]
 
 
 class Stage:
@@ -211,7 +173,7 @@ class Stage:
         if accepted.group:
             before = self.log.head
             expected = self.log.store(accepted.group, self.clock.now())
-            _judge(outcome, expected)
+            judge(outcome, expected)
             for sequence in range(before + 1, self.log.head + 1):
                 self._offer(self.log.ever[sequence])
             self.figures["stored"] += self.log.head - before
@@ -222,12 +184,16 @@ class Stage:
             self.log.clear()
         if self.log.floor > floor:
             self._removed = True
-            for part in (*self.handlers, *self.waiters):
-                part.removed()
+            for handler in self.handlers:
+                handler.removed()
+            for waiter in self.waiters:
+                waiter.removed()
 
     def _offer(self, event: Stored) -> None:
-        for part in (*self.readers, *self.handlers, *self.waiters):
-            part.offer(event)
+        for reader in (*self.readers, *self.handlers):
+            reader.offer(event)
+        for waiter in self.waiters:
+            waiter.offer(event)
 
     async def settle(self) -> None:
         """Wait until all is done that can be done without another step, and compare."""
@@ -236,8 +202,8 @@ class Stage:
             return (
                 self.absorb()
                 and (not self.accepted or self.stuck)
-                and all([handler.caught_up(self.log) for handler in self.handlers])
-                and all([waiter.settled() for waiter in self.waiters])
+                and all(handler.caught_up(self.log) for handler in self.handlers)
+                and all(waiter.settled() for waiter in self.waiters)
             )
 
         await self.until(settled)
@@ -332,25 +298,3 @@ class Stage:
                 raise ValueError("a handler that fails now and then")
 
         return handle
-
-
-def make_store(world: World, path: Path) -> EventStore:
-    """The store of a world."""
-    match world.kind:
-        case "memory":
-            return MemoryStore()
-        case "bounded memory":
-            return MemoryStore(max_events=world.max_events)
-        case "sqlite":
-            return SQLiteStore(path)
-        case "sqlite, normal":
-            return SQLiteStore(path, synchronous="normal")
-
-
-def _judge(outcome: Outcome, expected: list[Receipt] | Conflict) -> None:
-    if isinstance(expected, Conflict) and isinstance(outcome, EventIdConflictError):
-        # Where both were accepted together, the first one's sequence was not known yet.
-        if outcome.id not in expected.ids or outcome.sequence not in (expected.ids[outcome.id], 0):
-            raise Violation(f"{outcome}, but these are the ids that conflict: {expected.ids}")
-        return
-    same(outcome, expected, "what a publisher was told")

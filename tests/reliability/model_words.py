@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from asyncbus.options import WhenFull
 from asyncbus.testing.model import PATTERNS, TYPES
-from tests.reliability.model_stage import World
+from tests.reliability.model_world import World
 
 DATA: tuple[tuple[Any, Any], ...] = (
     (None, None),
@@ -78,6 +78,18 @@ class Limits(Struct, frozen=True):
     by_time: bool
 
 
+class Question(Struct, frozen=True):
+    """A query as it was drawn."""
+
+    terms: Sequence[str]
+    ends: Limits
+    times: Limits
+    key: str | None
+    choosy: bool
+    limit: int | None
+    newest_first: bool
+
+
 _FEW_TYPES = ("a", "a.b", "a.bc", "aXb", "A.b", "b")
 
 _earlier = st.sampled_from((None, None, 0, 1_000_000, -5))
@@ -107,6 +119,16 @@ wishes = st.builds(
     st.sampled_from((1, 2, 5, 1000)),
     st.sampled_from((False, False, True)),
     st.integers(-1, 1),
+)
+questions = st.builds(
+    Question,
+    patterns,
+    limits,
+    limits,
+    st.sampled_from((None, None, "k", "nobody's")),
+    st.booleans(),
+    st.sampled_from((None, None, 1, 3)),
+    st.booleans(),
 )
 worlds = st.builds(
     World,

@@ -76,9 +76,7 @@ def leave_a_file_open(kept: list[object]) -> None:
 
 @pytest.mark.parametrize("leave", [leave_a_task, leave_a_file_open])
 @pytest.mark.asyncio
-async def test_what_is_left_behind_is_found(
-    leave: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_what_is_left_behind_is_found(leave: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(load, "ROUND", 0.2)
     kept: list[object] = []
 

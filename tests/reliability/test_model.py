@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from asyncbus import Appended, Event, EventFilter, EventStore, MemoryStore, Page, Pattern, Record
+from asyncbus import Appended, EventFilter, EventStore, MemoryStore, Page, Pattern, Record
 from asyncbus.store import pages
 from asyncbus.store.watermark import Watermark
 from asyncbus.subscription import Subscription
 from tests.reliability import model_stage
 from tests.reliability.conftest import ShortRun
 from tests.reliability.model import TOOL, explore
-from tests.reliability.model_stage import World, make_store
+from tests.reliability.model_world import World, make_store
 from tests.reliability.trials import Violation
 
 Make = Callable[[World, Path], EventStore]
