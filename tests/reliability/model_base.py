@@ -6,6 +6,7 @@ import asyncio
 import shutil
 import tempfile
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from functools import wraps
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +19,7 @@ from asyncbus import Event, EventStore, InboxFullError
 from asyncbus.events import from_microseconds
 from tests.reliability.model_log import Proposal, Stored, same
 from tests.reliability.model_readers import Reader
-from tests.reliability.model_stage import Stage
+from tests.reliability.model_stage import PATIENCE, Stage
 from tests.reliability.model_words import DATA, Draft, Wish, wishes, worlds
 from tests.reliability.model_world import World
 from tests.reliability.trials import Figures
@@ -61,6 +62,7 @@ class Machine(RuleBasedStateMachine):
         self._figures = figures
         self._runner = asyncio.Runner()
         self.loop = self._runner.get_loop()
+        self._over = False
 
     @initialize(world=worlds, wishes=st.lists(wishes, min_size=1, max_size=3))
     def begin(self, world: World, wishes: list[Wish]) -> None:
@@ -73,16 +75,25 @@ class Machine(RuleBasedStateMachine):
             self.subscribe_as(wish)
 
     async def play(self, body: Coroutine[Any, Any, None]) -> None:
-        await body
-        await self.stage.settle()
+        try:
+            await body
+            await self.stage.settle()
+        except BaseException:
+            self._over = True
+            raise
 
     def teardown(self) -> None:
         try:
             if hasattr(self, "stage"):
-                self.loop.run_until_complete(self._end())
+                self.loop.run_until_complete(self._abandon() if self._over else self._end())
         finally:
             self._runner.close()
             shutil.rmtree(self._folder, ignore_errors=True)
+
+    async def _abandon(self) -> None:
+        """A step has failed: what comes now must not raise, for that would be told in its place."""
+        with suppress(Exception):
+            await asyncio.wait_for(self.stage.bus.close(), PATIENCE)
 
     async def _end(self) -> None:
         stage = self.stage

@@ -26,7 +26,8 @@ class BusMachine(Publishing, Subscribing, History):
     @act(step=st.sampled_from((1, 1, 1000, -700)))
     async def let_time_pass(self, step: int) -> None:
         """The wall clock goes on, and sometimes back."""
-        self.stage.clock.microseconds += step
+        clock = self.stage.clock
+        clock.microseconds = max(clock.now() + step, self.stage.earliest)
 
     @act(only=rarely, how=st.sampled_from(("close", "leave", "leave by an error")))
     async def reopen(self, how: Literal["close", "leave", "leave by an error"]) -> None:

@@ -131,5 +131,6 @@ class Publishing(Machine):
     @act(only=rarely)
     async def clear(self) -> None:
         """It comes after all that was accepted before, and before what comes later."""
-        self.stage.accept([], asyncio.create_task(self.stage.bus.clear()))
+        clearing = asyncio.create_task(self.stage.bus.clear())
         await asyncio.sleep(0)
+        self.stage.accept_clear(clearing)

@@ -43,6 +43,8 @@ class Stage:
         self.path = folder / "log.db"
         self.figures = figures
         self.clock = ManualClock()
+        # The clock may go back, but not behind a moment of which nobody knows whether the writer has seen it.
+        self.earliest = 0
         self.log = ModelLog(world.max_events if world.kind == "bounded memory" else None)
         self.readers: list[Reader] = []
         self.handlers: list[HandlerReader] = []
@@ -105,6 +107,7 @@ class Stage:
         self.readers, self.handlers, self.waiters = [], [], []
         self.bus = self._new_bus()
         self.log.reopened()
+        self.earliest = 0
 
     def _refused(self, in_line: int) -> None:
         """Who waited for room when the bus was closed may have been refused: those who came last, and in a row."""
@@ -227,6 +230,10 @@ class Stage:
         """Something was accepted; what becomes of it is compared when that is known."""
         self.accepted.append(Accepted(group, waits))
 
+    def accept_clear(self, clearing: asyncio.Future[Any]) -> None:
+        """A `clear` comes before those who wait in line for room, for they are not accepted yet."""
+        self.accepted.insert(len(self.accepted) - self.bus.statistics().waiting_publishers, Accepted([], clearing))
+
     async def unknown(self, group: Sequence[Proposal], *, taken: bool | None) -> None:
         """The publisher of a group does not know whether it is stored: look, and see that it is whole or not at all.
 
@@ -239,7 +246,8 @@ class Stage:
                 await self._in_time(self.bus.flush())
         head = self.bus.statistics().head
         if head == self.log.head:
-            # A duplicate, or one that conflicts, leaves no trace.
+            # A duplicate, or one that conflicts, leaves no trace but one: the writer may have looked at the clock.
+            self.earliest = self.clock.now()
             return
         if taken is False:
             raise Violation(f"stored, though its publisher was told it was not: {group!r}")
@@ -257,6 +265,7 @@ class Stage:
         reader.look(self.log)
         asking = asyncio.ensure_future(anext(reader.subscription))
         await self.until(lambda: self.absorb() and (asking.done() or self._waits(reader)))
+        reader.live = reader.subscription.phase == "live"  # another reader of this step may let the writer go on
         if not asking.done():
             asking.cancel()
             with suppress(asyncio.CancelledError):

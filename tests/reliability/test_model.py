@@ -27,11 +27,13 @@ TRIES = 20
 @pytest.mark.fault(44)
 @pytest.mark.fault(45)
 @pytest.mark.fault(60)
+@pytest.mark.timeout(300)  # half a minute of two cores, which others may be using as well
 def test_whatever_is_done_to_a_bus_everybody_sees_what_a_plain_dict_says(short_run: ShortRun) -> None:
     report = short_run(TOOL)
 
     assert report.violations == []
-    for what in ("read", "cancelled and stored", "EventsLostError", "SubscriptionOverflowError", "flipped bits"):
+    rare = ("duplicates", "conflicts", "EventsLostError", "SubscriptionOverflowError", "flipped bits", "lost tails")
+    for what in ("read", "cancelled and stored", *rare):
         assert report.figures[what] > 0, f"not a single one in so many steps: {what}"
 
 
