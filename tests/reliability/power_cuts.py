@@ -42,7 +42,7 @@ def trial(
     ledger = Ledger()
     lives = 0
     path = folder / "disk" / "log.db"
-    with SmallDisk(folder, 64) as disk:
+    with SmallDisk(folder, 256) as disk:  # what many lives write has room in it
         while ledger.figures["cuts"] + ledger.figures["cuts at NORMAL"] < CUTS:
             lives += 1
             life = _life(chance, lives, path, chance.choice(modes), store)
