@@ -18,6 +18,7 @@ NOBODY_WAITS = {
     "await asyncio.wait(self._waiting_for, timeout=_GRACE)": "they have ended before, unless close_timeout is over",
     "await asyncio.wait([opening])": _UNDOING,
     "await self._store.close()": _UNDOING,
+    "await asyncio.shield(self._undoing)": "only a second cancellation comes here: tests/behaviour/ has it",
     "await subscription.passed(head)": _PART,
     "await future": _PART,
     "await asyncio.wait([delivered, self.reader], return_when=asyncio.FIRST_COMPLETED)": _PART,
