@@ -1,6 +1,7 @@
 """Rare orders of events that seeded scenes have met, each told by itself (tests/reliability/simulation.py)."""
 
 import asyncio
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -112,3 +113,28 @@ async def test_a_reader_that_left_while_its_next_page_was_read_ahead_leaves_no_t
         assert store._pages._ahead
         # It ticks while SQLite is at work, so that a busy loop does not starve it; nothing is.
         await asyncio.wait_for(until(lambda: store._gil._timer is None), PATIENCE)
+
+
+@pytest.mark.asyncio
+@pytest.mark.fault(27)
+async def test_a_transaction_cancelled_during_its_commit_is_not_rolled_back_behind_it(tmp_path: Path) -> None:
+    store = SQLiteStore(tmp_path / "events.db")
+    await store.open()
+    gate = threading.Event()
+    at_the_commit = asyncio.Event()
+
+    async def write() -> None:
+        async with store._writer.transaction():
+            await store._writer.rows("UPDATE log SET writer_pid = 1")
+            store._writer._connection._tx.put_nowait((None, gate.wait))  # and behind it the commit
+            at_the_commit.set()
+
+    writing = asyncio.create_task(write())
+    await at_the_commit.wait()
+    writing.cancel()
+    await ticks(3)
+    gate.set()
+    await asyncio.wait([writing])
+    assert writing.cancelled()
+    assert await store._reader.row("SELECT writer_pid FROM log") == (1,)
+    await store.close()

@@ -121,6 +121,8 @@ class Connection:
             yield
             await self.rows("COMMIT")
         except BaseException:
+            # The thread may still be at the statement at which somebody was cancelled: it is asked when that is done.
+            await self.rows("SELECT NULL")
             await self.roll_back()
             raise
 
