@@ -15,7 +15,7 @@ QUICKSTART, EXCERPT = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 def run(code: str, folder: Path) -> str:
     done = subprocess.run(
-        [sys.executable, "-X", "dev", "-W", "error", "-c", code],
+        [sys.executable, "-W", "error", "-c", code],  # not -X dev: on a busy machine asyncio complains of slow steps
         cwd=folder,
         capture_output=True,
         text=True,

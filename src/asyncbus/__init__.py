@@ -56,12 +56,13 @@ from asyncbus.filters import EventFilter
 from asyncbus.patterns import Pattern
 from asyncbus.receipts import PendingReceipt
 from asyncbus.statistics import BusStatistics, Health, SubscriptionStatistics
-from asyncbus.store.base import Appended, BackupStore, Bounds, EventStore, Features, Measured, Page
+from asyncbus.store.base import Appended, BackupStore, Bounds, EventStore, Features, MeasuredStore, Page
 from asyncbus.store.inspection import Finding
 from asyncbus.store.memory import MemoryStore
 from asyncbus.store.sqlite import SQLiteStore
-from asyncbus.store.verification import Verification, verify
+from asyncbus.store.verification import Verification
 from asyncbus.subscription import Subscription
+from asyncbus.verify import verify
 
 __all__ = [
     "Appended",
@@ -88,7 +89,7 @@ __all__ = [
     "InvalidOptionError",
     "InvalidPatternError",
     "InvalidTypeError",
-    "Measured",
+    "MeasuredStore",
     "MemoryStore",
     "NewEvent",
     "NotAnEventStoreError",

@@ -33,7 +33,7 @@ from asyncbus.options import check_count, check_seconds
 from asyncbus.publishing import Publishing
 from asyncbus.reading import CLOSED, NOT_OPEN
 from asyncbus.statistics import BusStatistics, Health
-from asyncbus.store.base import Bounds, EventStore, Measured, check_store
+from asyncbus.store.base import Bounds, EventStore, MeasuredStore, check_store
 from asyncbus.store.memory import MemoryStore
 from asyncbus.subscribing import Subscribing
 from asyncbus.subscription import Subscription
@@ -138,7 +138,7 @@ class EventBus(Publishing, Subscribing):
             raise BusClosedError(CLOSED)
         self._history.begin(bounds)
         self._is_open = True
-        watch(self)
+        watch(self._become_forked)
         if self._store.features.read_only:
             self._unpublishable = StoreReadOnlyError("this bus was opened with read_only=True; it cannot publish")
             feed = Tail(self._store, self._history, on_committed=self._fanout.dispatch, on_lost=self._fall_back).run()
@@ -173,7 +173,7 @@ class EventBus(Publishing, Subscribing):
         if self._closing is not None:
             self._inbox.abandon("the bus was closed before the store answered")
             return
-        if isinstance(self._failure, ForkedProcessError):
+        if self._forked is not None:
             return  # whoever ends the copies of its tasks means no failure
         error = asyncio.CancelledError("its task was cancelled") if feeding.cancelled() else feeding.exception()
         reason = f"the bus has failed: {error!r}; close it and open a new one"
@@ -185,7 +185,7 @@ class EventBus(Publishing, Subscribing):
             subscription.end(self._failure)
         log.error("%s", reason, exc_info=error)
 
-    def forked(self) -> None:
+    def _become_forked(self) -> None:
         """In a forked child nobody serves this bus: say so instead of waiting for ever."""
         self._failure = ForkedProcessError()
         self._thread = None
@@ -225,11 +225,12 @@ class EventBus(Publishing, Subscribing):
         It refuses publishers at once, and those that still wait for room get `BusClosedError`. Readers that are
         catching up stop where they are. What takes longer than `close_timeout` is cancelled and logged. It may be
         called twice, and from a handler, which it then does not wait for. Cancelling the caller does not stop it.
+        In a forked child it does nothing: all there is to close is the parent's.
         """
         await self._close(deliver=True)
 
     async def _close(self, *, deliver: bool) -> None:
-        if isinstance(self._failure, ForkedProcessError):
+        if self._forked is not None:
             return  # all there is to close is the parent's
         closer = asyncio.current_task()
         self._closers.add(closer)
@@ -362,7 +363,7 @@ class EventBus(Publishing, Subscribing):
         inbox, writer = self._inbox, self._writer
         ranked = sorted(self._subscriptions, key=lambda subscription: subscription.rank)
         return BusStatistics(
-            published=inbox.taken + inbox.depth,
+            published=inbox.taken + inbox.depth + inbox.withdrawn,
             stored=writer.stored,
             duplicates=writer.duplicates,
             failed=writer.failed,
@@ -379,7 +380,7 @@ class EventBus(Publishing, Subscribing):
             head=self._history.head,
             blocked_by=tuple(blocker.name for blocker in self._fanout.blockers),
             subscriptions=tuple(subscription.statistics() for subscription in ranked),
-            store=self._store.statistics() if self._is_open and isinstance(self._store, Measured) else {},
+            store=self._store.statistics() if self._is_open and isinstance(self._store, MeasuredStore) else {},
         )
 
     def health(self) -> Health:

@@ -7,29 +7,26 @@ the locks and files it has copies of are its parent's.
 from __future__ import annotations
 
 import os
-from typing import Protocol
-from weakref import WeakSet
+from collections.abc import Callable
+from weakref import WeakMethod
+
+_watched: set[WeakMethod[Callable[[], None]]] = set()
 
 
-class Forkable(Protocol):
-    """What is no good in a child."""
+def watch(become_forked: Callable[[], None]) -> None:
+    """Call a method in every child that is forked from now on, before anything else runs there.
 
-    def forked(self) -> None:
-        """Be of no use from now on; called in the child, before anything else runs there."""
-        ...
-
-
-_watched: WeakSet[Forkable] = WeakSet()
-
-
-def watch(what: Forkable) -> None:
-    """Call `what.forked()` in every child that is forked from now on."""
-    _watched.add(what)
+    Args:
+        become_forked: a bound method; its object is not kept alive.
+    """
+    _watched.add(WeakMethod(become_forked, _watched.discard))
 
 
 def _tell() -> None:
-    for what in tuple(_watched):
-        what.forked()
+    for reference in tuple(_watched):
+        become_forked = reference()
+        if become_forked is not None:
+            become_forked()
     _watched.clear()
 
 

@@ -180,7 +180,8 @@ class Reading:
         Raises:
             InvalidOptionError: `path` is no path, or there is something already.
             UnsupportedFeatureError: a store that cannot copy itself, as a log in memory.
-            BusClosedError, StoreNotFoundError, StoreReadOnlyError, StoreFullError, StoreFailedError, StoreCorruptError
+            BusClosedError, ForkedProcessError, StoreNotFoundError, StoreReadOnlyError, StoreFullError,
+            StoreFailedError, StoreCorruptError
         """
         self._readable()
         if not (self._store.features.backup and isinstance(self._store, BackupStore)):
@@ -192,9 +193,14 @@ class Reading:
             raise self._not_open()
         return self._history
 
+    @property
+    def _forked(self) -> ForkedProcessError | None:
+        """The error of a bus that finds itself in a forked child."""
+        return self._failure if isinstance(self._failure, ForkedProcessError) else None
+
     def _not_open(self) -> AsyncBusError:
-        if isinstance(self._failure, ForkedProcessError):
-            return copy(self._failure)
+        if self._forked is not None:
+            return copy(self._forked)
         return BusClosedError(CLOSED if self._is_opening else NOT_OPEN)
 
 

@@ -61,9 +61,9 @@ class BusStatistics(Struct, frozen=True, kw_only=True):
         head: sequence of the last committed event.
         blocked_by: names of the `when_full="block"` subscriptions that keep the writer from its next batch.
         subscriptions: each open subscription, in the order of offers.
-        store: what the store counts by itself; of a `SQLiteStore` that writes: `wal_bytes`, the bytes of the
-            write-ahead log on disk, `checkpoints`, how often it was moved into the database, and `rolled_back`, stale
-            transactions found before a batch (each is also logged).
+        store: what the store counts by itself. A `SQLiteStore` that writes: `wal_bytes`, the write-ahead log on disk;
+            `wal_checkpoints`, how often it was moved into the database; `rolled_back`, stale transactions found before
+            a batch (each is also logged).
     """
 
     published: int

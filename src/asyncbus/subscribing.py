@@ -12,7 +12,6 @@ from typing import TypedDict, TypeVar, Unpack
 from asyncbus.errors import (
     AsyncBusError,
     BusClosedError,
-    ForkedProcessError,
     InvalidOptionError,
     WrongEventLoopError,
 )
@@ -96,8 +95,8 @@ class Subscribing(Reading):
         """
         if self._closing is not None:
             raise BusClosedError(CLOSED)
-        if isinstance(self._failure, ForkedProcessError):
-            raise copy(self._failure)
+        if self._forked is not None:
+            raise copy(self._forked)
         if self._failure is not None:
             raise BusClosedError("the bus has failed; close it and open a new one") from self._failure
         if handler is not None:

@@ -64,7 +64,7 @@ class Subscription:
         self._when_full = when_full
         self._where = where
         self._choosy = where is not None
-        self._blocking = when_full == "block"
+        self._blocking = when_full == "block"  # asked once an event (benchmarks/bench_memory_fanout.py)
         self._handled = handled
         self._on_end = on_end
         # What was read of the past goes before what came live; each is bounded by itself.

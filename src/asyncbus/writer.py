@@ -79,7 +79,11 @@ class Writer:
                 # The store has stored nothing; without the events that conflict it stores the others.
                 others = self._without_conflicts(submissions, batch, error)
                 if len(others) == len(submissions):  # it would say the same for ever
-                    self._fail(batch, submissions, StoreFailedError(f"the store found a conflict in no event: {error}"))
+                    self._fail(
+                        batch,
+                        submissions,
+                        StoreFailedError(f"the store found a conflict in no event of the batch: {error}"),
+                    )
                     return
                 submissions = others
             except Exception as error:  # noqa: BLE001  # a store is somebody else's code

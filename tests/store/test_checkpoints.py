@@ -47,7 +47,7 @@ async def append(store: SQLiteStore, batches: int) -> None:
 async def test_the_write_ahead_log_stays_short_while_events_come(store: SQLiteStore) -> None:
     await append(store, 100)
 
-    assert store.statistics()["checkpoints"] > 20
+    assert store.statistics()["wal_checkpoints"] > 20
     assert store.statistics()["wal_bytes"] < 100 * PAGE
 
 

@@ -40,7 +40,12 @@ class Backups:
         self._copying: dict[asyncio.Task[bool], threading.Event] = {}
 
     async def make(self, destination: Path) -> None:
-        """Copy what is committed by now; cancelled, leave nothing behind."""
+        """Copy what is committed by now; cancelled, leave nothing behind.
+
+        Raises:
+            StoreFailedError: the log was closed before the copy was whole.
+            And what `copy` raises.
+        """
         stopped = threading.Event()
         copying = asyncio.create_task(self._copy(destination, stopped), name="asyncbus backup")
         self._copying[copying] = stopped
@@ -52,7 +57,9 @@ class Backups:
             await asyncio.wait([copying])
             raise
         if not is_whole:
-            raise StoreFailedError(f"{self._path} was closed before the copy was whole; nothing is left of it")
+            raise StoreFailedError(
+                f"{self._path} was closed before the copy was whole: nothing is left of it, make it anew"
+            )
 
     async def _copy(self, destination: Path, stopped: threading.Event) -> bool:
         with self._gil:
@@ -116,7 +123,7 @@ def _check_is_free(destination: Path) -> None:
 
 
 def _copy_pages(source: Path, mode: str, draft: Path, is_stopped: Callable[[], bool]) -> None:
-    def look_up(*_: int) -> None:
+    def stop_if_asked(*_: int) -> None:
         if is_stopped():
             raise _StoppedError
 
@@ -130,7 +137,7 @@ def _copy_pages(source: Path, mode: str, draft: Path, is_stopped: Callable[[], b
             # One snapshot for all steps: without it, SQLite begins again after each commit of the writer's.
             log.execute("BEGIN")
             log.execute("SELECT count(*) FROM sqlite_schema").fetchall()
-            log.backup(copied, pages=_STEP, progress=look_up)
+            log.backup(copied, pages=_STEP, progress=stop_if_asked)
     except sqlite3.Error as error:
         if isinstance(meaning(draft, error), StoreCorruptError):
             raise meaning(source, error) from error

@@ -154,7 +154,7 @@ class BackupStore(EventStore, Protocol):
 
 
 @runtime_checkable
-class Measured(Protocol):
+class MeasuredStore(EventStore, Protocol):
     """A store that has figures of its own."""
 
     def statistics(self) -> Mapping[str, int]:

@@ -62,7 +62,9 @@ class Checkpointer:
             self._pages = CHECKPOINT_PAGES // 2
             return False
         except StoreError as error:
-            raise StoreFailedError(f"{self._path}: the write-ahead log cannot be moved: {error}") from error
+            raise StoreFailedError(
+                f"{self._path}: the write-ahead log cannot be moved: {error}; close the bus and open it again"
+            ) from error
         self._pages = CHECKPOINT_PAGES // 2 if busy else 0
         self.done += not busy
         is_whole = not busy and moved == length

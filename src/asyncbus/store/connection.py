@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from threading import Thread
 from typing import Any, Final
 
 import aiosqlite
@@ -35,9 +36,9 @@ class _Bounded(sqlite3.Connection):
 class Connection:
     """One connection and its thread; calls are served in order. Made by `Connection.open`."""
 
-    def __init__(self, connection: aiosqlite.Connection, path: Path, gil: GilYielder) -> None:
+    def __init__(self, connection: aiosqlite.Connection, thread: Thread, path: Path, gil: GilYielder) -> None:
         self._connection = connection
-        self._thread = connection._thread  # noqa: SLF001  # aiosqlite does not say whether it lives
+        self._thread = thread
         self._path = path
         self._gil = gil
         self._process = os.getpid()
@@ -49,13 +50,14 @@ class Connection:
             opening = aiosqlite.connect(
                 uri(path, mode), uri=True, isolation_level=None, timeout=BUSY_TIMEOUT, factory=_Bounded
             )
+            thread = opening._thread  # noqa: SLF001  # aiosqlite neither makes it a daemon nor says whether it lives
             # A bus that nobody closed must not keep the process from ending; SQLite's file bears being left like that.
-            opening._thread.daemon = True  # noqa: SLF001  # aiosqlite has no option for it
+            thread.daemon = True
             try:
                 connection = await opening
             except BaseException:
                 # Its thread was told to end, and answers the loop once more: the loop must not end before it.
-                await to_thread.run_sync(opening._thread.join)  # noqa: SLF001  # as above
+                await to_thread.run_sync(thread.join)
                 raise
             if mode != "rw":  # pages are read once, one after the other
                 try:
@@ -63,7 +65,7 @@ class Connection:
                 except BaseException:
                     await connection.close()
                     raise
-        return cls(connection, path, gil)
+        return cls(connection, thread, path, gil)
 
     async def rows(self, sql: str, bound: Sequence[Any] = ()) -> list[sqlite3.Row]:
         """Run one statement and fetch what it returns: one hop."""

@@ -58,6 +58,11 @@ def without_frames(error: sqlite3.Error) -> sqlite3.Error:
     return error.with_traceback(None)
 
 
+def no_write_ahead_log(path: Path) -> StoreFailedError:
+    """The error of a file system without the shared memory or the locks that it needs."""
+    return StoreFailedError(f"{path}: this file system cannot hold a write-ahead log; put the log on a local disk")
+
+
 def is_too_big(error: StoreError) -> bool:
     """Whether what was asked for is too large to be read at once, so that less of it may not be."""
     return getattr(error.__cause__, "sqlite_errorcode", 0) == sqlite3.SQLITE_TOOBIG
@@ -83,7 +88,10 @@ def meaning(path: Path, error: sqlite3.Error) -> StoreError:  # noqa: PLR0911  #
             return NotAnEventStoreError(f"{path} is not a SQLite database; choose another file")
         case sqlite3.SQLITE_CANTOPEN:
             # Whether it is there was looked at before: this is a failing disk, or too many open files.
-            return StoreFailedError(f"{path} cannot be opened: {error}", outcome_unknown=True)
+            return StoreFailedError(
+                f"{path} cannot be opened: {error}; does the disk fail, or are too many files open (ulimit -n)?",
+                outcome_unknown=True,
+            )
     if "decode to UTF-8" in str(error) or "JSON cannot hold BLOB" in str(error):
-        return StoreCorruptError(f"{path} is damaged: {error}")
+        return StoreCorruptError(f"{path} is damaged: {error}; restore a backup")
     return StoreFailedError(f"{path}: {error}; close the bus and open it again", outcome_unknown=True)

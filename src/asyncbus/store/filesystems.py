@@ -8,12 +8,26 @@ from typing import Final
 
 from asyncbus.errors import UnsupportedFilesystemError
 
-MOUNTS = Path("/proc/self/mounts")
+MOUNTS: Final = Path("/proc/self/mounts")
 """What is mounted where, as Linux tells it; where it is missing, nothing is refused."""
 
 _NETWORK: Final = frozenset(
-    ("9p", "afs", "ceph", "cifs", "fuse.glusterfs", "fuse.sshfs", "glusterfs", "lustre", "ncpfs", "nfs", "nfs4")
-) | {"smb3", "smbfs"}
+    {
+        "9p",
+        "afs",
+        "ceph",
+        "cifs",
+        "fuse.glusterfs",
+        "fuse.sshfs",
+        "glusterfs",
+        "lustre",
+        "ncpfs",
+        "nfs",
+        "nfs4",
+        "smb3",
+        "smbfs",
+    }
+)
 
 
 def check_filesystem(path: Path) -> None:

@@ -74,6 +74,8 @@ class Inspection:
         self._recorded_at = -(2**63)
         # Where sequences have no event: first and last, ascending.
         self._gaps: list[tuple[int, int]] = []
+        # Those that are as they should be, and so can be asked.
+        self._indexes = dict(_INDEXES)
 
     def run(self) -> None:
         """Make all checks; without its tables a log has nothing more to be checked."""
@@ -120,7 +122,7 @@ class Inspection:
         for name in strange:
             is_there = "is not what asyncbus has made" if name in found else "is missing"
             self._note(f"the {'index' if name in _INDEXES else 'table'} {name} {is_there}")
-        self._indexes = {name: what for name, what in _INDEXES.items() if name not in strange}
+            self._indexes.pop(name, None)
         return _INDEXES.keys() >= set(strange)
 
     def _check_end(self) -> None:
@@ -154,14 +156,14 @@ class Inspection:
         self._find_double_ids()
 
     def _find_not_indexed(self) -> None:
-        for index, (column, meaning_of_it) in self._indexes.items():
+        for index, (column, harm) in self._indexes.items():
             lost = self._rows(
                 f"SELECT sequence FROM events AS event NOT INDEXED WHERE {column} IS NOT NULL AND NOT EXISTS"
                 f" (SELECT TRUE FROM events AS entry INDEXED BY {index}"
                 f" WHERE entry.{column} = event.{column} AND entry.sequence = event.sequence)"
             )
             for (sequence,) in lost:
-                self._note(f"event {sequence}: {meaning_of_it}", sequence)
+                self._note(f"event {sequence}: {harm}", sequence)
 
     def _find_double_ids(self) -> None:
         doubles = self._rows(
@@ -193,7 +195,7 @@ class Inspection:
             try:
                 self._check_page(last, _PAGE)
             except (sqlite3.Error, msgspec.ValidationError) as error:
-                self._damage(error)
+                self._damage(error)  # raises what says nothing of the log
                 self._check_one_by_one(min(self._position + _PAGE, last))
 
     def _check_page(self, last: int, limit: int) -> None:

@@ -15,12 +15,11 @@ from asyncbus.errors import (
     NotAnEventStoreError,
     SchemaTooNewError,
     StoreCorruptError,
-    StoreFailedError,
     StoreIsDirectoryError,
     StoreNotFoundError,
     StoreReadOnlyError,
 )
-from asyncbus.store.failures import translated
+from asyncbus.store.failures import no_write_ahead_log, translated
 
 APPLICATION_ID: Final = 0x61736275
 """`asbu`: what `PRAGMA application_id` and the command `file` tell of our files."""
@@ -107,7 +106,7 @@ def _create(path: Path) -> None:
             connection.execute("PRAGMA page_size = 4096")
             connection.execute("PRAGMA auto_vacuum = NONE")
             if connection.execute("PRAGMA journal_mode = WAL").fetchone() != ("wal",):
-                raise StoreFailedError(f"{path}: this file system cannot hold a write-ahead log")
+                raise no_write_ahead_log(path)
             connection.execute("PRAGMA synchronous = FULL")
             _migrate(connection, 0)
             connection.execute("INSERT INTO log (log_id) VALUES (?)", (uuid.uuid4().hex,))

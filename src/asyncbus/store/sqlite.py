@@ -32,7 +32,7 @@ from asyncbus.store.backup import Backups
 from asyncbus.store.base import Appended, Bounds, Features, Page, number, set_apart
 from asyncbus.store.checkpoints import Checkpointer
 from asyncbus.store.connection import Connection
-from asyncbus.store.failures import translated
+from asyncbus.store.failures import no_write_ahead_log, translated
 from asyncbus.store.filesystems import check_filesystem
 from asyncbus.store.gil import GilYielder
 from asyncbus.store.migrations import check_place, prepare, reading_mode
@@ -82,6 +82,8 @@ class SQLiteStore:
         self._gil = GilYielder()
         self._resources = AsyncExitStack()
         self._failure: Exception | None = None
+        self._is_writing = False
+        self._rolled_back = 0
         self._head = 0
         self._floor = 0
 
@@ -124,12 +126,12 @@ class SQLiteStore:
             resources.push_async_callback(self._backups.stop)
             bounds = await self._look_at_the_end(resources)
             if not self._read_only:
-                self._writer = await self._open_writer(last_to_close)
-                self._checkpointer = Checkpointer(self._writer, self._path)
+                self._writer, self._checkpointer = await self._open_writer(last_to_close)
                 self._rolled_back = 0
                 self._file = _identity(self._path)
                 self._lookups = PageReader(self._writer)
             self._resources = resources.pop_all()
+        self._is_writing = not self._read_only
         return bounds
 
     async def _on_a_thread(self, act: Callable[[], T]) -> T:
@@ -189,29 +191,31 @@ class SQLiteStore:
             return Bounds(self._floor, self._head)  # whoever reads that event is told
         return Bounds(self._floor, self._head, last[0].recorded_at if last else 0)
 
-    async def _open_writer(self, resources: AsyncExitStack) -> Connection:
+    async def _open_writer(self, resources: AsyncExitStack) -> tuple[Connection, Checkpointer]:
         writer = await Connection.open(self._path, "rw", self._gil)
         resources.push_async_callback(writer.close)
         if await writer.row("PRAGMA journal_mode = WAL") != ("wal",):
-            raise StoreFailedError(f"{self._path}: this file system cannot hold a write-ahead log")
+            raise no_write_ahead_log(self._path)
         await writer.rows(f"PRAGMA synchronous = {self._synchronous.upper()}")
         # SQLite's automatic checkpoint swallows I/O errors; ours are looked at.
         await writer.rows("PRAGMA wal_autocheckpoint = 0")
         await writer.rows("UPDATE log SET writer_pid = ?", (os.getpid(),))
-        resources.push_async_callback(self._sign_off, writer)
-        return writer
+        checkpointer = Checkpointer(writer, self._path)
+        resources.push_async_callback(self._sign_off, writer, checkpointer)
+        return writer, checkpointer
 
-    async def _sign_off(self, writer: Connection) -> None:
+    async def _sign_off(self, writer: Connection, checkpointer: Checkpointer) -> None:
         """Whoever is refused from now on is not told of this process; what was not moved yet is moved."""
         try:
             await writer.rows("UPDATE log SET writer_pid = NULL")
             # As it closes SQLite would do it as well, but swallow I/O errors.
-            await writer.rows("PRAGMA wal_checkpoint(PASSIVE)")
+            await checkpointer.move()
         except StoreError as error:
             log.warning("the write-ahead log stays beside the database, for the next opening to recover: %s", error)
 
     async def close(self) -> None:
         """Move the write-ahead log into the database and release the file; it may be called twice."""
+        self._is_writing = False
         await self._resources.aclose()
 
     # ------------------------------------------------------------------------------------------------------- writing
@@ -326,12 +330,15 @@ class SQLiteStore:
         return self._head
 
     def statistics(self) -> Mapping[str, int]:
-        """Of the write-ahead log its bytes on disk, how often it was moved, and stale transactions rolled back."""
-        if self._read_only:
+        """Of the write-ahead log its bytes on disk, how often it was moved, and stale transactions rolled back.
+
+        Nothing, where it has not been opened for writing.
+        """
+        if not self._is_writing:
             return {}
         return {
             "wal_bytes": _size(self._path.with_name(f"{self._path.name}-wal")),
-            "checkpoints": self._checkpointer.done,
+            "wal_checkpoints": self._checkpointer.done,
             "rolled_back": self._rolled_back,
         }
 

@@ -53,9 +53,9 @@ def verify(path: str | os.PathLike[str]) -> Verification:
 
     The checksum of every event, whether an event is missing (what `clear()` removed is not), whether `recorded_at`
     ever decreases, the indexes, the tables, SQLite's own structure, and whether the end is lost. The file is not
-    changed, and may be in use; then what is appended after the call is not looked at. A million events take 2 s, in
-    short read transactions but for SQLite's own check, which keeps the -wal file from being moved into the database
-    for about a quarter of that.
+    changed, and may be in use; then what is appended after the call is not looked at. A million events take some
+    seconds (benchmarks/README.md), in short read transactions but for SQLite's own check, which keeps the -wal file
+    from being moved into the database for about a quarter of that.
 
     It reads and computes in the thread that calls it: on an event loop, `await asyncio.to_thread(verify, path)`. From
     a shell, `python -m asyncbus.verify PATH`.
@@ -64,7 +64,7 @@ def verify(path: str | os.PathLike[str]) -> Verification:
         path: the file.
 
     Raises:
-        InvalidOptionError: `path` is none.
+        InvalidOptionError: `path` is no path.
         StoreNotFoundError, StoreIsDirectoryError, StoreReadOnlyError, NotAnEventStoreError, SchemaTooNewError,
         StoreLockedError, StoreFailedError: the file cannot be opened or read.
     """

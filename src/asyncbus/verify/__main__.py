@@ -1,7 +1,6 @@
 """`python -m asyncbus.verify PATH` checks a log in a SQLite file.
 
-Exit status 0: sound; 1: one line for each finding; 2: it cannot be opened. Only the entry point is here, for the name
-`asyncbus.verify` is the function, which `asyncbus.store.verification` has.
+Exit status 0: sound; 1: one line for each finding; 2: it cannot be opened.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from asyncbus.errors import AsyncBusError
-from asyncbus.store.verification import verify
+from asyncbus.verify import verify
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
