@@ -110,6 +110,7 @@ class EventBus(Publishing, Subscribing):
         self._feeding: asyncio.Task[None] | None = None
         self._undoing: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
+        self._closing_store: asyncio.Task[None] | None = None
         # Tasks that wait for the close, which therefore waits for none of them; and who reads while it goes on.
         self._closers: set[asyncio.Task[Any] | None] = set()
         self._closing_readers: tuple[Subscription, ...] = ()
@@ -128,6 +129,7 @@ class EventBus(Publishing, Subscribing):
             raise BusClosedError("a bus is opened once; make a new one with the same store")
         self._is_opening = True
         self._inbox.start(self._store.features.batch_limit)
+        self._fanout.loop = self._inbox.loop
         try:
             bounds = await self._open_store()
         except BaseException:
@@ -226,12 +228,17 @@ class EventBus(Publishing, Subscribing):
         catching up stop where they are. What takes longer than `close_timeout` is cancelled and logged. It may be
         called twice, and from a handler, which it then does not wait for. Cancelling the caller does not stop it.
         In a forked child it does nothing: all there is to close is the parent's.
+
+        Raises:
+            WrongEventLoopError: the bus was opened on another loop.
         """
         await self._close(deliver=True)
 
     async def _close(self, *, deliver: bool) -> None:
         if self._forked is not None:
             return  # all there is to close is the parent's
+        if self._is_open:
+            self._inbox.check_loop()
         closer = asyncio.current_task()
         self._closers.add(closer)
         for subscription in self._closing_readers:
@@ -246,6 +253,7 @@ class EventBus(Publishing, Subscribing):
         await asyncio.shield(self._closing)
 
     async def _close_in_order(self) -> None:
+        ends = asyncio.get_running_loop().time() + self._close_timeout
         try:
             await self._finish_within_limit()
         finally:
@@ -256,7 +264,7 @@ class EventBus(Publishing, Subscribing):
             finally:
                 self._closing_readers = ()
                 self._is_open = False
-                await self._store.close()
+                await self._close_store(ends)
 
     async def _finish_within_limit(self) -> None:
         readers = self._closing_readers = tuple(self._subscriptions)
@@ -300,6 +308,16 @@ class EventBus(Publishing, Subscribing):
             _, stubborn = await asyncio.wait(tasks, timeout=_GRACE)
             for task in stubborn:
                 log.error("%s ignored its cancellation and is still running", task.get_name())
+
+    async def _close_store(self, ends: float) -> None:
+        """Release the store; what hangs there longer than closing may take, by the loop's clock, is left behind."""
+        closing = self._closing_store = asyncio.create_task(self._store.close(), name="asyncbus close store")
+        remaining = ends - asyncio.get_running_loop().time()
+        await asyncio.wait([closing], timeout=max(remaining, _GRACE))
+        if closing.done():
+            closing.result()
+        else:
+            log.error("the store has not closed within close_timeout, and is left behind: it may still hold its file")
 
     # ----------------------------------------------------------------------------------------------- administering
 

@@ -43,6 +43,8 @@ class Fanout:
 
     def __init__(self, history: History) -> None:
         self.history = history
+        # On which receivers may wait for more; None before the bus is open.
+        self.loop: asyncio.AbstractEventLoop | None = None
         self._index: PatternIndex[Receiver] = PatternIndex()
         self._blockers: dict[Receiver, None] = {}
         self._unblocked: asyncio.Future[None] | None = None

@@ -142,7 +142,9 @@ class Inbox:
         Raises:
             BusClosedError: the bus closed before there was room.
             WouldDeadlockError: the caller's own full queue keeps the writer from making room.
+            WrongEventLoopError
         """
+        self.check_loop()
         entry = _InLine(submissions, _size(submissions), self.loop.create_future(), self._waiting_task())
         with self._lock:
             self._line.append(entry)
@@ -157,8 +159,10 @@ class Inbox:
     def settling(self, batch: Batch, events: Sequence[Submission]) -> asyncio.Future[None]:
         """A future that is done when `batch` is settled; `events` are those the caller waits for.
 
-        It raises WouldDeadlockError where the caller's own full queue keeps the writer from taking the batch.
+        It raises WouldDeadlockError where the caller's own full queue keeps the writer from taking the batch, and
+        WrongEventLoopError on another loop.
         """
+        self.check_loop()
         future: asyncio.Future[None] = self.loop.create_future()
         if batch.settled:  # by a writer that did not have to wait, before the publisher's own turn came
             future.set_result(None)
@@ -372,17 +376,29 @@ class Inbox:
         The parent may store all of it, so of no event the outcome is known.
         """
         self._lock = threading.Lock()
+        self._sleeper = None  # the writer's, whose loop does not run here
         for batch in (*self._full, self._open):
             batch.error = StoreFailedError(reason, outcome_unknown=True)
         self.abandon(reason)
+
+    def check_loop(self) -> None:
+        """Refuse to wait on another loop than the bus's, where nothing would ever come.
+
+        Raises:
+            WrongEventLoopError: another loop runs, or none.
+        """
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            loop = None
+        if loop is not self.loop:
+            raise WrongEventLoopError("this bus was opened on another event loop; open a new bus on this one")
 
     def _wake(self) -> None:
         sleeper = self._sleeper
         if sleeper is None:
             return
-        # Looked at here, once a batch, and not for each event: it costs a system call.
-        if asyncio.get_running_loop() is not self.loop:
-            raise WrongEventLoopError("this bus was opened on another event loop; open a new bus on this one")
+        self.check_loop()  # here, once a batch, and not for each event: it costs a system call
         self._sleeper = None
         if not sleeper.done():
             sleeper.set_result(None)

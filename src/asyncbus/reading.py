@@ -16,6 +16,7 @@ from asyncbus.errors import AsyncBusError, BusClosedError, ForkedProcessError, U
 from asyncbus.events import Event, Record, to_microseconds
 from asyncbus.filters import EventFilter
 from asyncbus.history import History, ask
+from asyncbus.inbox import Inbox
 from asyncbus.options import Start, bound, check_handler, check_seconds, check_start
 from asyncbus.patterns import Pattern
 from asyncbus.store.base import BackupStore, EventStore
@@ -36,6 +37,7 @@ class Reading:
     _store: EventStore
     _clock: Clock
     _history: History
+    _inbox: Inbox
     # Whether it was ever opened, whether it is, and what has ended it before it was closed.
     _is_opening: bool
     _is_open: bool
@@ -126,9 +128,10 @@ class Reading:
             newest_first: descending sequences, so that `limit` keeps the last ones.
 
         Raises:
-            InvalidPatternError, InvalidOptionError, BusClosedError, StoreCorruptError, StoreFailedError
+            InvalidPatternError, InvalidOptionError, BusClosedError, WrongEventLoopError, StoreCorruptError,
+            StoreFailedError
         """
-        self._readable()
+        self._readable_here()
         if where is not None:
             check_handler(where)
         wanted = EventFilter.build(
@@ -160,7 +163,7 @@ class Reading:
 
     async def latest_sequence(self) -> int:
         """The last sequence given; 0: nothing was ever stored."""
-        self._readable()
+        self._readable_here()
         return await ask(self._store.latest_sequence())
 
     async def backup(self, path: str | os.PathLike[str]) -> None:
@@ -180,10 +183,10 @@ class Reading:
         Raises:
             InvalidOptionError: `path` is no path, or there is something already.
             UnsupportedFeatureError: a store that cannot copy itself, as a log in memory.
-            BusClosedError, ForkedProcessError, StoreNotFoundError, StoreReadOnlyError, StoreFullError,
-            StoreFailedError, StoreCorruptError
+            BusClosedError, ForkedProcessError, WrongEventLoopError, StoreNotFoundError, StoreReadOnlyError,
+            StoreFullError, StoreFailedError, StoreCorruptError
         """
-        self._readable()
+        self._readable_here()
         if not (self._store.features.backup and isinstance(self._store, BackupStore)):
             raise UnsupportedFeatureError("backup", self._store)
         await ask(self._store.backup(path))
@@ -197,6 +200,12 @@ class Reading:
     def _forked(self) -> ForkedProcessError | None:
         """The error of a bus that finds itself in a forked child."""
         return self._failure if isinstance(self._failure, ForkedProcessError) else None
+
+    def _readable_here(self) -> History:
+        """As `_readable`, for what waits."""
+        history = self._readable()
+        self._inbox.check_loop()
+        return history
 
     def _not_open(self) -> AsyncBusError:
         if self._forked is not None:

@@ -18,7 +18,6 @@ from asyncbus.errors import (
 from asyncbus.events import Event
 from asyncbus.fanout import Fanout
 from asyncbus.handlers import Handler, handler_name, run
-from asyncbus.inbox import Inbox
 from asyncbus.options import Start, WhenFull, check_count, check_handler, check_seconds, check_start, check_when_full
 from asyncbus.patterns import Pattern
 from asyncbus.reading import CLOSED, Reading
@@ -42,7 +41,6 @@ class SubscribeOptions(TypedDict, total=False):
 class Subscribing(Reading):
     """What subscribers call; `EventBus` adds the rest."""
 
-    _inbox: Inbox
     _fanout: Fanout
     # The order of subscribing.
     _order: Iterator[int]
@@ -166,7 +164,7 @@ class Subscribing(Reading):
         """
         if timeout is not None:
             check_seconds("timeout", timeout)
-        self._readable()
+        self._readable_here()
         subscription = self.subscribe(pattern, where=where, start=start)
         waiting = asyncio.create_task(_first(subscription, timeout), name=f"asyncbus wait for {subscription.name}")
         self._waiting_for.add(waiting)

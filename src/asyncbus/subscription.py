@@ -16,6 +16,7 @@ from asyncbus.errors import (
     BusClosedError,
     SubscriptionBusyError,
     SubscriptionOverflowError,
+    WrongEventLoopError,
 )
 from asyncbus.events import Event, Record, to_microseconds
 from asyncbus.fanout import Fanout
@@ -362,8 +363,11 @@ class Subscription:
                     return False
                 if self._fanout is None:
                     raise BusClosedError("the bus is not open yet; iterate inside `async with bus:`")
+                loop = asyncio.get_running_loop()
+                if self._fanout.loop is not None and self._fanout.loop is not loop:
+                    raise WrongEventLoopError("this subscription belongs to a bus on another event loop; iterate there")
                 if self._live:
-                    self._waiter = asyncio.get_running_loop().create_future()
+                    self._waiter = loop.create_future()
                     await self._waiter
                 else:
                     await self._catch_up(self._fanout)

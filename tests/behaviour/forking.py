@@ -84,6 +84,31 @@ def fork(what: Callable[[], Telling]) -> Telling:
     return {"told": json.loads(said or "null"), "status": os.waitstatus_to_exitcode(status)}
 
 
+async def idle(buses: list[EventBus], subscriptions: list[asyncbus.Subscription]) -> Telling:
+    """What buses say to which nothing was happening."""
+    return {
+        "publish": [await told(lambda bus=bus: bus.publish("a")) for bus in buses],  # type: ignore[misc]  # bound now
+        "query": [await told(bus.query) for bus in buses],
+        "next": [await told(lambda one=one: anext(one)) for one in subscriptions],  # type: ignore[misc]  # as above
+        "health": [bus.health().status for bus in buses],
+    }
+
+
+async def fork_beside_idle_buses(path: str) -> Telling:
+    """Fork while the writers of several buses sleep."""
+    buses = [asyncbus.connect(), asyncbus.connect(path), asyncbus.connect()]
+    async with buses[0], buses[1], buses[2]:
+        subscriptions = [bus.subscribe("*") for bus in buses]
+        for bus in buses:
+            await bus.publish("a")
+            await bus.flush()
+        for _ in range(100):  # turns, after which they sleep
+            await asyncio.sleep(0)
+        told_by_child = fork(lambda: asyncio.run(idle(buses, subscriptions)))
+        seen = [(await anext(subscription)).sequence for subscription in subscriptions]
+    return {**told_by_child, "seen": seen}
+
+
 async def main(path: str) -> Telling:
     store = SQLiteStore(path)
     async with asyncbus.EventBus(store) as bus:
@@ -99,7 +124,7 @@ async def main(path: str) -> Telling:
             locked = "locked"
         await bus.publish("after")
         parent = {"locked": locked, "seen": [(await anext(subscription)).type for _ in range(3)]}
-    return {"child": child, "store": reads, "parent": parent}
+    return {"child": child, "store": reads, "parent": parent, "idle": await fork_beside_idle_buses(f"{path}-idle")}
 
 
 if __name__ == "__main__":

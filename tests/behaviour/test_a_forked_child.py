@@ -49,5 +49,16 @@ def test_a_store_says_it_as_well(told: Any) -> None:
 
 
 @pytest.mark.fault(77)
+def test_each_of_several_buses_says_it_also_where_nothing_was_happening(told: Any) -> None:
+    assert told["idle"]["told"] == {
+        "publish": ["ForkedProcessError"] * 3,
+        "query": ["ForkedProcessError"] * 3,
+        "next": ["ForkedProcessError"] * 3,
+        "health": ["failed"] * 3,
+    }
+    assert told["idle"]["seen"] == [1, 1, 1], "and the parents go on"
+
+
+@pytest.mark.fault(77)
 def test_the_parent_goes_on_as_if_nothing_had_happened(told: Any) -> None:
     assert told["parent"] == {"locked": "locked", "seen": ["before", "pending", "after"]}

@@ -1,6 +1,7 @@
 """The connection that writes: what is left open, what has died, and a file that is no longer there."""
 
 import asyncio
+import json
 import logging
 import shutil
 from pathlib import Path
@@ -63,10 +64,39 @@ async def test_a_file_that_is_gone_takes_no_more_events(path: Path, how: str) ->
         shutil.copyfile(path, copy)
         path.unlink() if how == "removed" else copy.rename(path)
 
-        with pytest.raises(StoreFailedError, match="removed or replaced"):
+        with pytest.raises(StoreFailedError, match="removed, replaced or cut"):
             await bus.publish("a.b")
         assert bus.health().status == "failed"
         assert [event.sequence for event in await bus.query()] == [1], "reads go on"
+
+
+@pytest.mark.fault(54)
+@pytest.mark.asyncio
+async def test_a_file_that_is_emptied_in_place_takes_no_more_events(path: Path) -> None:
+    async with opened(path) as store:
+        await store.append([record("a.b")])
+        with path.open("r+b") as file:
+            file.truncate(0)
+        with pytest.raises(StoreFailedError, match="cut while it was open"):
+            await store.append([record("a.b")])
+
+
+@pytest.mark.fault(53)
+@pytest.mark.asyncio
+async def test_who_has_lost_the_lock_writes_no_more(path: Path) -> None:
+    async with opened(path) as first:
+        await first.append([record("a.b", "first")])
+        path.with_name("log.db.lock").unlink()
+        async with opened(path) as second:
+            await second.append([record("a.b", "second")])
+            with pytest.raises(StoreFailedError, match="another process may be writing"):
+                await first.append([record("a.b", "too many")])
+            await second.append([record("a.b", "second")])
+
+    async with opened(path, read_only=True) as reader:
+        found, damage = await read_all(reader)
+    assert damage is None
+    assert [json.loads(event.data) for event in found] == ["first", "second", "second"]
 
 
 @pytest.mark.fault(54)

@@ -14,18 +14,31 @@ MOUNTS: Final = Path("/proc/self/mounts")
 _NETWORK: Final = frozenset(
     {
         "9p",
+        "afpfs",
         "afs",
+        "beegfs",
         "ceph",
         "cifs",
+        "davfs",
+        "fuse.ceph",
+        "fuse.cephfs",
+        "fuse.davfs2",
         "fuse.glusterfs",
+        "fuse.rclone",
+        "fuse.s3fs",
         "fuse.sshfs",
+        "gfs2",
         "glusterfs",
+        "gpfs",
         "lustre",
         "ncpfs",
         "nfs",
         "nfs4",
+        "ocfs2",
+        "smb2",
         "smb3",
         "smbfs",
+        "vboxsf",
     }
 )
 
@@ -50,9 +63,14 @@ def _kind(folder: str, mounts: str) -> str:
     place = folder.rstrip("/") + "/"
     longest, kind = -1, ""
     for line in mounts.splitlines():
-        _, point, found, *_ = line.split(" ")
-        # Blanks and backslashes stand as octal numbers.
-        point = point.encode().decode("unicode_escape").encode("latin-1").decode("utf-8", "replace").rstrip("/") + "/"
-        if place.startswith(point) and len(point) >= longest:
-            longest, kind = len(point), found
+        match line.split(" "):
+            case [_, point, found, *_]:
+                at = _plain(point).rstrip("/") + "/"
+                if place.startswith(at) and len(at) >= longest:
+                    longest, kind = len(at), found
     return kind
+
+
+def _plain(point: str) -> str:
+    """A mount point as it is called; blanks and backslashes stand as octal numbers."""
+    return point.encode().decode("unicode_escape").encode("latin-1").decode("utf-8", "replace")

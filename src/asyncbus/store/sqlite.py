@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final, Literal, TypeVar
 
 from anyio import to_thread
+from msgspec import Struct
 
 from asyncbus.errors import (
     InvalidOptionError,
@@ -45,6 +46,16 @@ T = TypeVar("T")
 
 POLL: Final = 0.044
 """Seconds between looks of a read-only store for what another process wrote."""
+
+
+class _Identity(Struct, frozen=True, gc=False):
+    """A file: what the system calls it, whatever its path, and its bytes."""
+
+    name: tuple[int, int]
+    size: int
+
+
+_NOWHERE: Final = _Identity((0, 0), 0)
 
 
 class SQLiteStore:
@@ -128,7 +139,8 @@ class SQLiteStore:
             if not self._read_only:
                 self._writer, self._checkpointer = await self._open_writer(last_to_close)
                 self._rolled_back = 0
-                self._file = _identity(self._path)
+                self._file = _identity(self._path) or _NOWHERE
+                self._lock_file = _identity(self._lock_path) or _NOWHERE
                 self._lookups = PageReader(self._writer)
             self._resources = resources.pop_all()
         self._is_writing = not self._read_only
@@ -149,6 +161,7 @@ class SQLiteStore:
     async def _lock(self, resources: AsyncExitStack) -> None:
         try:
             held = await self._on_a_thread(lambda: lock.acquire(self._path))
+            self._lock_path = Path(held.lock_file)
         except StoreLockedError:
             raise StoreLockedError(str(self._path), await self._holder()) from None
         resources.callback(held.release)
@@ -252,10 +265,23 @@ class SQLiteStore:
             raise StoreFailedError(
                 f"{self._path} failed before and cannot be trusted: close the bus and open it again"
             ) from self._failure
-        if _identity(self._path) != self._file:
+        self._check_in_place()
+
+    def _check_in_place(self) -> None:
+        """The file and the lock of writers must be those that were opened, and the file never becomes shorter."""
+        found = _identity(self._path)
+        if found is None or found.name != self._file.name or found.size < self._file.size:
             self._failure = StoreFailedError(
-                f"{self._path} was removed or replaced while it was open; what is written now would be in a file"
-                " without a name: close the bus, put the file back, and open it again"
+                f"{self._path} was removed, replaced or cut while it was open; what is written now would be in a file"
+                " without a name, or without a beginning: close the bus, put the file back, and open it again"
+            )
+            raise self._failure
+        self._file = found
+        held = _identity(self._lock_path)
+        if held is None or held.name != self._lock_file.name:
+            self._failure = StoreFailedError(
+                f"{self._lock_path} was removed while the log was open, so another process may be writing it: close the"
+                " bus and open it again"
             )
             raise self._failure
 
@@ -356,13 +382,13 @@ class SQLiteStore:
         await self._backups.make(Path(check_path("path", path)))
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
-    """Which file it is, whatever its name; None: there is none. The kernel knows it without asking the disk."""
+def _identity(path: Path) -> _Identity | None:
+    """Which file is there; None: there is none. The kernel need not ask the disk."""
     try:
         found = os.stat(path)  # noqa: PTH116  # once a batch, and a Path takes three times as long
     except OSError:
         return None
-    return found.st_dev, found.st_ino
+    return _Identity((found.st_dev, found.st_ino), found.st_size)
 
 
 def _size(path: Path) -> int:
