@@ -22,7 +22,7 @@ from benchmarks.ours import accepted_to_handled, opened
 from benchmarks.workload import TYPE, payloads
 
 AS_BUILT = "as built: one statement for up to 4,096 events"
-BATCHES = {1024: "batches of at most 1,024", 256: "batches of at most 256"}
+BATCHES = {2048: "batches of at most 2,048", 1024: "batches of at most 1,024", 256: "batches of at most 256"}
 BY_ROW = "a statement an event, in one transaction a batch"
 BUSY = "beside a loop that computes, as built"
 BUSY_BY_ROW = "beside it, a statement an event"

@@ -122,7 +122,7 @@ async def raw_tasks(path: Path, each: int) -> float:
         for row in islice(cycle(raw.REFERENCE.rows), each):
             await database.execute(insert, row)
 
-    async with raw.asynchronous(path, raw.REFERENCE, "full") as database:
+    async with raw.autocommitting(path, raw.REFERENCE, "full") as database:
         start = perf_counter()
         async with asyncio.TaskGroup() as tasks:
             for _ in range(_TASKS):

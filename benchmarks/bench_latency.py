@@ -163,7 +163,7 @@ async def committed(path: Path, synchronous: raw.Synchronous, count: int) -> lis
         latencies.append(perf_counter() - start)
 
     rows = cycle(raw.REFERENCE.rows)
-    async with raw.asynchronous(path, raw.REFERENCE, synchronous) as database, asyncio.TaskGroup() as tasks:
+    async with raw.autocommitting(path, raw.REFERENCE, synchronous) as database, asyncio.TaskGroup() as tasks:
         async for _ in paced(count):
             tasks.create_task(insert(database, next(rows)))
     return latencies
@@ -173,7 +173,7 @@ async def committed_in_turn(path: Path, synchronous: raw.Synchronous, count: int
     """Seconds of each INSERT in autocommit, each started when it is due and the one before is done."""
     latencies: list[float] = []
     rows = cycle(raw.REFERENCE.rows)
-    async with raw.asynchronous(path, raw.REFERENCE, synchronous) as database:
+    async with raw.autocommitting(path, raw.REFERENCE, synchronous) as database:
         async for _ in paced(count):
             start = perf_counter()
             await database.execute(_INSERT, next(rows))

@@ -133,7 +133,7 @@ async def stored_and_handled(path: Path, synchronous: raw.Synchronous, count: in
 async def bare_loop(path: Path, table: raw.Table, synchronous: raw.Synchronous, count: int) -> float:
     """Rows a second of one aiosqlite call a row, each its own transaction."""
     insert = table.insert
-    async with raw.asynchronous(path, table, synchronous) as database:
+    async with raw.autocommitting(path, table, synchronous) as database:
         start = perf_counter()
         for row in islice(cycle(table.rows), count):
             await database.execute(insert, row)

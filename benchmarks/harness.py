@@ -75,7 +75,7 @@ class Target:
     """What a figure is to reach: a ratio to another one's, or a value of its own when `against` is None.
 
     Args:
-        text: what is to be reached, in the words of the issue.
+        text: what is to be reached, as the table shows it.
         figure: name of the figure judged.
         against: name of the figure it is divided by.
         at_least: the smallest ratio (or value) that meets the target.
@@ -93,7 +93,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One row: what is asked, in the words of the issue, who is measured, and what is to be reached.
+    """One row: what is asked, who is measured, and what is to be reached.
 
     Args:
         title: the question.

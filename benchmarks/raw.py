@@ -37,7 +37,7 @@ class Table(Struct, frozen=True):
 
 
 def reference(texts: Sequence[str]) -> Table:
-    """The schema that the issue names as the reference, with rows of these data."""
+    """The schema that all raw limits insert into, with rows of these data."""
     return Table(
         schema="""
             CREATE TABLE events(sequence integer primary key autoincrement, recorded_at integer not null,
@@ -89,7 +89,7 @@ def database(path: Path, synchronous: Synchronous = "full") -> Iterator[sqlite3.
 
 
 @asynccontextmanager
-async def asynchronous(path: Path, table: Table, synchronous: Synchronous) -> AsyncIterator[aiosqlite.Connection]:
+async def autocommitting(path: Path, table: Table, synchronous: Synchronous) -> AsyncIterator[aiosqlite.Connection]:
     """The same through aiosqlite, in autocommit, with the table made."""
     async with aiosqlite.connect(path, isolation_level=None) as connection:
         await connection.execute("PRAGMA journal_mode = WAL")
@@ -101,7 +101,7 @@ async def asynchronous(path: Path, table: Table, synchronous: Synchronous) -> As
 def insert_rate(
     path: Path, table: Table, count: int, synchronous: Synchronous = "full", *, rows_a_commit: int = ROWS_A_COMMIT
 ) -> float:
-    """Rows a second of `executemany`, 4,096 rows a commit, the rows at hand as tuples before the clock starts."""
+    """Rows a second of `executemany`, `rows_a_commit` rows a commit, the rows at hand as tuples before the clock starts."""
     batch = list(islice(cycle(table.rows), rows_a_commit))
     commits = max(1, round(count / rows_a_commit))
     with database(path, synchronous) as connection:
