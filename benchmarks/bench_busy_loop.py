@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from pathlib import Path
 from time import thread_time
 
@@ -12,6 +12,7 @@ from benchmarks.bench_replay import replayed
 from benchmarks.contained import contained
 from benchmarks.harness import Contestant, Question, Setting, Target, single
 from benchmarks.ours import accepted_to_handled, filled
+from benchmarks.workload import working
 
 PUBLISH = "publish to handled, the loop computes"
 PUBLISH_IDLE = "publish to handled, the loop idle"
@@ -72,15 +73,8 @@ async def _replay(path: Path, count: int, *, busy: bool) -> float:
         return await replayed(path, count, read=True)
 
 
-@asynccontextmanager
-async def beside_a_computation(*, busy: bool) -> AsyncIterator[None]:
-    computing = asyncio.create_task(_compute()) if busy else None
-    try:
-        yield
-    finally:
-        if computing is not None:
-            computing.cancel()
-            await asyncio.wait([computing])
+def beside_a_computation(*, busy: bool) -> AbstractAsyncContextManager[None]:
+    return working(_compute()) if busy else nullcontext()
 
 
 async def _compute() -> None:

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from time import perf_counter
 
-from benchmarks.harness import Contestant, Question, Setting, Size, Target
+from benchmarks.harness import Contestant, Question, Setting, Size, growth
 from benchmarks.ours import filled, opened
 from benchmarks.workload import TYPE, payloads
 
@@ -40,12 +40,7 @@ def question(setting: Setting) -> Question:
             for size in sizes
         ],
         targets=[
-            Target(
-                f"({what}, of the longest log to the shortest: for orientation)",
-                figure(what, sizes[-1]),
-                figure(what, sizes[0]),
-            )
-            for what in _UNITS
+            growth(f"{what}, of the longest log to the shortest", partial(figure, what), sizes) for what in _UNITS
         ],
         prepare=prepare,
         notes="The file is in the page cache as far as memory goes, having just been written or used.\n"

@@ -25,9 +25,7 @@ class Decoded(Handled):
     async def handle(self, event: Readable) -> None:
         """The handler: what it reads is there in every size."""
         event.data["a"]
-        self.count += 1
-        if self.count == self.expected:
-            self.all_handled.set()
+        self.counted()
 
 
 def question(setting: Setting) -> Question:

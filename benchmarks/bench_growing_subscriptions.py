@@ -7,7 +7,7 @@ import gc
 from functools import partial
 from time import perf_counter
 
-from benchmarks.harness import Contestant, Question, Setting, Size, Target
+from benchmarks.harness import Contestant, Question, Setting, Size, growth
 from benchmarks.ours import opened
 from benchmarks.workload import PATTERN, TYPE, Handled, payloads
 
@@ -26,11 +26,7 @@ def question(setting: Setting) -> Question:
             for size in sizes
         ],
         targets=[
-            Target(
-                f"({what}, with the most subscriptions to the fewest: for orientation)",
-                figure(what, sizes[-1]),
-                figure(what, sizes[0]),
-            )
+            growth(f"{what}, with the most subscriptions to the fewest", partial(figure, what), sizes)
             for what in (EVENT, SUBSCRIBING)
         ],
         notes=f"Memory store, {count:,} events, publish to handled. Half of the others are exact types, half prefixes, "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 
-from benchmarks.harness import Question, Setting, Size, Target, single
+from benchmarks.harness import Question, Setting, Size, growth, single
 from benchmarks.ours import all_to_handled
 from benchmarks.workload import Handled, payloads
 
@@ -23,7 +23,7 @@ def question(setting: Setting) -> Question:
     return Question(
         title=f"{sizes[0]:,} to {sizes[-1]:,} event types in turn: publish to handled, SQLite FULL",
         contestants=[single(figure(size), "events/s", partial(run, size)) for size in sizes],
-        targets=(Target("(the most types to the fewest: for orientation)", figure(sizes[-1]), figure(sizes[0])),),
+        targets=(growth("the most types to the fewest", figure, sizes),),
         notes=f"{count:,} events a round, of one pattern, which one subscriber with a handler takes. With one "
         "type, runs of events with the same receivers are handed on together, and so they are where types alternate "
         "but the receivers do not.",

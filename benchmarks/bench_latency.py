@@ -17,7 +17,7 @@ from benchmarks import raw
 from benchmarks.harness import Contestant, Question, Role, Setting, Target
 from benchmarks.ours import opened
 from benchmarks.peers import jetstream
-from benchmarks.workload import PATTERN, TYPE, Readable, payloads
+from benchmarks.workload import PATTERN, TYPE, Handled, Readable, payloads
 
 PARTS = ("median", "99th percentile", "99.9th percentile")
 JUDGED = PARTS[:2]
@@ -135,13 +135,12 @@ async def _published(
 ) -> list[float]:
     called: list[float] = []
     latencies: list[float] = []
-    all_handled = asyncio.Event()
+    handled = Handled(count)
 
     async def handle(event: Readable) -> None:
         event.data["execution_time_ms"]
         latencies.append(perf_counter() - called[len(latencies)])
-        if len(latencies) == count:
-            all_handled.set()
+        handled.counted()
 
     async with opened(path, synchronous) as bus:
         bus.subscribe(PATTERN, handle)
@@ -149,7 +148,7 @@ async def _published(
         async for _ in paced(count):
             called.append(perf_counter())
             await bus.publish(TYPE, next(waiting), ack=ack)
-        await all_handled.wait()
+        await handled.all_handled.wait()
     return latencies
 
 

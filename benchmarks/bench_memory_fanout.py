@@ -13,7 +13,7 @@ import msgspec
 from benchmarks.harness import Contestant, Question, Role, Setting, Size, Target, single
 from benchmarks.ours import opened
 from benchmarks.peers import bubus, emitters
-from benchmarks.workload import PATTERN, TEXTS, TYPE, Handled, payloads
+from benchmarks.workload import PATTERN, TEXTS, TYPE, Handled, payloads, working
 
 _CAPACITY = 1024
 FLOORS = {1: 0.4, 10: 1.0, 100: 1.2, 1000: None}
@@ -117,17 +117,13 @@ async def queued_to_handled(count: int, subscribers: int) -> float:
         while True:
             await handled.handle(Message(decode(await queue.get())))
 
-    workers = [asyncio.create_task(work(queue)) for queue in queues]
-    start = perf_counter()
-    for text in islice(cycle(_BYTES), count):
-        for queue in queues:
-            if queue.full():
-                await queue.put(text)
-            else:
-                queue.put_nowait(text)
-    await handled.all_handled.wait()
-    seconds = perf_counter() - start
-    for worker in workers:
-        worker.cancel()
-    await asyncio.gather(*workers, return_exceptions=True)
-    return handled.expected / seconds
+    async with working(*map(work, queues)):
+        start = perf_counter()
+        for text in islice(cycle(_BYTES), count):
+            for queue in queues:
+                if queue.full():
+                    await queue.put(text)
+                else:
+                    queue.put_nowait(text)
+        await handled.all_handled.wait()
+        return handled.expected / (perf_counter() - start)

@@ -91,6 +91,11 @@ class Target:
     at_most: float | None = None
 
 
+def growth(text: str, figure: Callable[[int], str], sizes: Sequence[int]) -> Target:
+    """The figure of the largest size against that of the smallest, shown and not judged."""
+    return Target(f"({text}: for orientation)", figure(sizes[-1]), figure(sizes[0]))
+
+
 @dataclass(frozen=True, slots=True)
 class Question:
     """One row: what is asked, who is measured, and what is to be reached.

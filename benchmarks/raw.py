@@ -101,7 +101,7 @@ async def autocommitting(path: Path, table: Table, synchronous: Synchronous) -> 
 def insert_rate(
     path: Path, table: Table, count: int, synchronous: Synchronous = "full", *, rows_a_commit: int = ROWS_A_COMMIT
 ) -> float:
-    """Rows a second of `executemany`, `rows_a_commit` rows a commit, the rows at hand as tuples before the clock starts."""
+    """Rows a second of `executemany`, `rows_a_commit` rows a commit, ready as tuples before the clock starts."""
     batch = list(islice(cycle(table.rows), rows_a_commit))
     commits = max(1, round(count / rows_a_commit))
     with database(path, synchronous) as connection:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import asynccontextmanager
 from itertools import cycle, islice
 from typing import Any, Protocol
 
@@ -50,13 +51,27 @@ class Handled:
     async def handle(self, event: Readable) -> None:
         """The handler of every question: it reads a field of the data, so that decoding is paid for."""
         event.data["execution_time_ms"]
-        self.count += 1
-        if self.count == self.expected:
-            self.all_handled.set()
+        self.counted()
 
     def handle_at_once(self, event: Readable) -> None:
         """The same as a plain function."""
         event.data["execution_time_ms"]
+        self.counted()
+
+    def counted(self) -> None:
+        """Count one more event as handled."""
         self.count += 1
         if self.count == self.expected:
             self.all_handled.set()
+
+
+@asynccontextmanager
+async def working(*workers: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Run the workers as tasks for as long as this is held, and cancel them at its end."""
+    tasks = [asyncio.create_task(worker) for worker in workers]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

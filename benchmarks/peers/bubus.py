@@ -88,9 +88,7 @@ async def _opened(history: int, log: Path | None) -> AsyncIterator[tuple[Any, An
 def _handler(handled: Handled, number: int) -> Any:
     async def handle(event: Any) -> None:
         event.execution_time_ms  # noqa: B018 - reading it is what the handler does
-        handled.count += 1
-        if handled.count == handled.expected:
-            handled.all_handled.set()
+        handled.counted()
 
     handle.__name__ = f"handle_{number}"  # results are kept by the handler's name, and doubles are warned of
     return handle

@@ -6,14 +6,13 @@ coroutine function for all; it reads a field, and there is nothing to decode.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from time import perf_counter
 from typing import Any
 
 from benchmarks.peers import imported
-from benchmarks.workload import PATTERN, TYPE, Handled, payloads
+from benchmarks.workload import PATTERN, TYPE, Handled, payloads, working
 
 _PENDING_TASKS = 1000
 """Tasks that pyee may have started before they are waited for: it starts one for each delivery."""
@@ -58,19 +57,13 @@ async def broadcaster(count: int, subscribers: int) -> float:
     handled = Handled(count * subscribers)
     async with AsyncExitStack() as stack:
         broadcast = await stack.enter_async_context(imported("broadcaster").Broadcast("memory://"))
-        readers = [
-            asyncio.create_task(_read(await stack.enter_async_context(broadcast.subscribe(TYPE)), handled))
-            for _ in range(subscribers)
-        ]
-        start = perf_counter()
-        for payload in payloads(count):
-            await broadcast.publish(TYPE, payload)
-        await handled.all_handled.wait()
-        seconds = perf_counter() - start
-        for reader in readers:
-            reader.cancel()
-        await asyncio.gather(*readers, return_exceptions=True)
-    return handled.expected / seconds
+        subscribed = [await stack.enter_async_context(broadcast.subscribe(TYPE)) for _ in range(subscribers)]
+        async with working(*(_read(events, handled) for events in subscribed)):
+            start = perf_counter()
+            for payload in payloads(count):
+                await broadcast.publish(TYPE, payload)
+            await handled.all_handled.wait()
+            return handled.expected / (perf_counter() - start)
 
 
 async def pyee(count: int, subscribers: int) -> float:
@@ -109,9 +102,7 @@ def _taker(handled: Handled) -> Callable[[Any, Any], Awaitable[None]]:
 
     async def take(origin: object, data: Any) -> None:
         data["execution_time_ms"]
-        handled.count += 1
-        if handled.count == handled.expected:
-            handled.all_handled.set()
+        handled.counted()
 
     return take
 

@@ -39,9 +39,7 @@ async def publish_to_handled(path: Path, count: int) -> float:
 
     async def handle(event: Any) -> None:
         event.execution_time_ms  # noqa: B018 - reading it is what the handler does
-        handled.count += 1
-        if handled.count == handled.expected:
-            handled.all_handled.set()
+        handled.counted()
 
     async with _opened(path) as store:
         bus = imported("eventsource").InMemoryEventBus(enable_tracing=False)

@@ -69,13 +69,12 @@ async def latencies(directory: Path, sync: Sync, pace: AsyncIterator[None], coun
     """Seconds from each call of `publish_async` to the handler that has read the data, one event each `pace`."""
     called: list[float] = []
     taken: list[float] = []
-    all_handled = asyncio.Event()
+    handled = Handled(count)
 
     async def handle(message: Any) -> None:
         _decode(message.data)["execution_time_ms"]
         taken.append(perf_counter() - called[len(taken)])
-        if len(taken) == count:
-            all_handled.set()
+        handled.counted()
 
     async with _fresh(directory, sync) as jetstream:
         await _subscribe(jetstream, handle)
@@ -83,7 +82,7 @@ async def latencies(directory: Path, sync: Sync, pace: AsyncIterator[None], coun
         async for _ in pace:
             called.append(perf_counter())
             await jetstream.publish_async(TYPE, _encode(next(waiting)))
-        await all_handled.wait()
+        await handled.all_handled.wait()
     return taken
 
 
@@ -108,9 +107,7 @@ async def caught_up(directory: Path, count: int) -> float:
 def _handler(handled: Handled) -> Callable[[Any], Awaitable[None]]:
     async def handle(message: Any) -> None:
         _decode(message.data)["execution_time_ms"]
-        handled.count += 1
-        if handled.count == handled.expected:
-            handled.all_handled.set()
+        handled.counted()
 
     return handle
 
