@@ -24,6 +24,9 @@ JUDGED = PARTS[:2]
 JETSTREAM = "JetStream default"
 JETSTREAM_ALWAYS = "JetStream sync_interval: always"
 
+Measure = Callable[[Path, raw.Synchronous, int], Coroutine[Any, Any, list[float]]]
+"""Measures so many events on a fresh file: the seconds that each took."""
+
 _A_SECOND = 1000
 _INSERT = raw.REFERENCE.insert
 
@@ -31,56 +34,16 @@ _INSERT = raw.REFERENCE.insert
 def question(setting: Setting) -> Question:
     count = setting.pick(full=3_000, quick=1_000, tiny=30)
 
-    def contestant(
-        name: str,
-        measure: Callable[[Path, raw.Synchronous, int], Coroutine[Any, Any, list[float]]],
-        synchronous: raw.Synchronous,
-        role: Role,
-    ) -> Contestant:
-        def run() -> Sequence[float]:
-            return middle_and_tail(asyncio.run(measure(setting.fresh("latency"), synchronous, count)))
-
-        return Contestant({f"{name}, {part}": "ms" for part in PARTS}, run, role)
-
-    def peer(name: str, sync: jetstream.Sync) -> Contestant:
-        async def sent(path: Path, _: raw.Synchronous, count: int) -> list[float]:
-            return await jetstream.latencies(path.with_suffix(".jetstream"), sync, paced(count), count)
-
-        return contestant(name, sent, "full", "peer")
-
-    def targets(ours: str, other: str, bound: float | None) -> list[Target]:
-        return [
-            Target(
-                f"{part} at most {bound} times that of one aiosqlite commit ({other})"
-                if bound
-                else f"({part} of {ours} to {other}: for orientation)",
-                f"{ours}, {part}",
-                f"{other}, {part}",
-                at_most=bound,
-            )
-            for part in PARTS
-            if bound is None or part in JUDGED
-        ]
-
     return Question(
         title="publish at 1,000 events a second, FULL, latency from the call to the handler",
-        contestants=(
-            contestant("asyncbus FULL", published, "full", "ours"),
-            contestant("aiosqlite FULL", committed, "full", "beside"),
-            contestant("asyncbus FULL in turn", published_in_turn, "full", "beside"),
-            contestant("aiosqlite FULL in turn", committed_in_turn, "full", "limit"),
-            contestant("asyncbus NORMAL", published, "normal", "beside"),
-            contestant("aiosqlite NORMAL", committed, "normal", "beside"),
-            peer(JETSTREAM, "default"),
-            peer(JETSTREAM_ALWAYS, "always"),
-        ),
+        contestants=_contestants(setting, count),
         targets=[
-            *targets("asyncbus FULL", "aiosqlite FULL in turn", 1.5),
-            *targets("asyncbus FULL in turn", "aiosqlite FULL in turn", None),
-            *targets("asyncbus FULL", "aiosqlite FULL", None),
-            *targets("asyncbus NORMAL", "aiosqlite NORMAL", None),
-            *targets("asyncbus FULL", JETSTREAM_ALWAYS, None),
-            *targets("asyncbus NORMAL", JETSTREAM, None),
+            *_targets("asyncbus FULL", "aiosqlite FULL in turn", 1.5),
+            *_targets("asyncbus FULL in turn", "aiosqlite FULL in turn"),
+            *_targets("asyncbus FULL", "aiosqlite FULL"),
+            *_targets("asyncbus NORMAL", "aiosqlite NORMAL"),
+            *_targets("asyncbus FULL", JETSTREAM_ALWAYS),
+            *_targets("asyncbus NORMAL", JETSTREAM),
         ],
         notes="All are paced by one absolute schedule on the monotonic clock, kept by a thread, since a loop's timers "
         "are a millisecond coarse.\n"
@@ -93,6 +56,46 @@ def question(setting: Setting) -> Question:
         "JetStream publishes with `publish_async` to a push consumer; by default nothing is synced before it delivers, "
         "as with NORMAL, and with `always` every message is, as with FULL.",
     )
+
+
+def _contestants(setting: Setting, count: int) -> tuple[Contestant, ...]:
+    def contestant(name: str, measure: Measure, synchronous: raw.Synchronous, role: Role) -> Contestant:
+        def run() -> Sequence[float]:
+            return middle_and_tail(asyncio.run(measure(setting.fresh("latency"), synchronous, count)))
+
+        return Contestant({f"{name}, {part}": "ms" for part in PARTS}, run, role)
+
+    def peer(name: str, sync: jetstream.Sync) -> Contestant:
+        async def sent(path: Path, _: raw.Synchronous, count: int) -> list[float]:
+            return await jetstream.latencies(path.with_suffix(".jetstream"), sync, paced(count), count)
+
+        return contestant(name, sent, "full", "peer")
+
+    return (
+        contestant("asyncbus FULL", published, "full", "ours"),
+        contestant("aiosqlite FULL", committed, "full", "beside"),
+        contestant("asyncbus FULL in turn", published_in_turn, "full", "beside"),
+        contestant("aiosqlite FULL in turn", committed_in_turn, "full", "limit"),
+        contestant("asyncbus NORMAL", published, "normal", "beside"),
+        contestant("aiosqlite NORMAL", committed, "normal", "beside"),
+        peer(JETSTREAM, "default"),
+        peer(JETSTREAM_ALWAYS, "always"),
+    )
+
+
+def _targets(ours: str, other: str, bound: float | None = None) -> list[Target]:
+    """The parts that are judged by the bound; without one, all of them, for orientation."""
+    return [
+        Target(
+            f"({part} of {ours} to {other}: for orientation)"
+            if bound is None
+            else f"{part} at most {bound} times that of one aiosqlite commit ({other})",
+            f"{ours}, {part}",
+            f"{other}, {part}",
+            at_most=bound,
+        )
+        for part in (PARTS if bound is None else JUDGED)
+    ]
 
 
 def middle_and_tail(latencies: Sequence[float]) -> tuple[float, float, float]:

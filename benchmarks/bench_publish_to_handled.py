@@ -25,46 +25,27 @@ JETSTREAM_ALWAYS = "JetStream, sync_interval: always"
 
 _RATE = "events/s"
 
+_TARGETS = (
+    Target("at least 0.6 of raw `executemany`, 4,096 rows a commit, FULL", OURS, LIMIT, at_least=0.6),
+    Target("at least 200 times bubus's rate", OURS, BUBUS, at_least=200),
+    Target("(bubus tuned by a history of 5: for orientation)", OURS, BUBUS_TUNED),
+    Target("(of raw `executemany` into the schema as shipped: for orientation)", OURS, SHIPPED),
+    Target("(eventsourcing: for orientation)", OURS, EVENTSOURCING),
+    Target("(eventsource-py: for orientation)", OURS, EVENTSOURCE),
+    Target("(JetStream, less durable: for orientation)", OURS, JETSTREAM),
+    Target("(JetStream, as durable: for orientation)", OURS, JETSTREAM_ALWAYS),
+)
+
 
 def question(setting: Setting) -> Question:
-    count = setting.pick(full=300_000, quick=40_000, tiny=300)
     few = setting.pick(full=1_500, quick=500, tiny=50)
     sample = setting.directory / "sample.db"
-    log_file = setting.directory / "bubus.jsonl"
-
-    def ours(*, plain: bool) -> float:
-        return asyncio.run(accepted_to_handled(setting.fresh("ours"), count, plain=plain))
-
-    def limit(table: raw.Table) -> float:
-        return raw.insert_rate(setting.fresh("raw"), table, count)
-
-    def bubus_run(history: int, log: Path | None = None) -> float:
-        return asyncio.run(bubus.publish_to_handled(few, history, log))
 
     return Question(
         title='publish with `ack="accepted"`, 90-byte JSON, one pattern subscriber with a handler, SQLite FULL: '
         "publish to handled",
-        contestants=(
-            single(OURS, _RATE, lambda: ours(plain=False)),
-            single(PLAIN, _RATE, lambda: ours(plain=True), "beside"),
-            single(LIMIT, _RATE, lambda: limit(raw.REFERENCE), "limit"),
-            single(SHIPPED, _RATE, lambda: limit(raw.shipped(sample)), "beside"),
-            single(BARE, _RATE, lambda: limit(raw.BARE), "beside"),
-            single(BUBUS, _RATE, lambda: bubus_run(50), "peer"),
-            single(BUBUS_TUNED, _RATE, lambda: bubus_run(5), "beside"),
-            single(BUBUS_LOG, _RATE, lambda: bubus_run(50, log_file), "beside"),
-            *_stores(setting),
-        ),
-        targets=(
-            Target("at least 0.6 of raw `executemany`, 4,096 rows a commit, FULL", OURS, LIMIT, at_least=0.6),
-            Target("at least 200 times bubus's rate", OURS, BUBUS, at_least=200),
-            Target("(bubus tuned by a history of 5: for orientation)", OURS, BUBUS_TUNED),
-            Target("(of raw `executemany` into the schema as shipped: for orientation)", OURS, SHIPPED),
-            Target("(eventsourcing: for orientation)", OURS, EVENTSOURCING),
-            Target("(eventsource-py: for orientation)", OURS, EVENTSOURCE),
-            Target("(JetStream, less durable: for orientation)", OURS, JETSTREAM),
-            Target("(JetStream, as durable: for orientation)", OURS, JETSTREAM_ALWAYS),
-        ),
+        contestants=(*_pipes(setting, sample), *_bubus(setting, few), *_stores(setting)),
+        targets=_TARGETS,
         prepare=lambda: filled(sample, 1),
         notes=f"bubus ran {few:,} events a round, dispatched in lots of as many as its history holds, the fastest way "
         "found with its limit of 100 pending events; nothing is stored, except in its log file where that is said, "
@@ -76,6 +57,39 @@ def question(setting: Setting) -> Question:
         "JetStream is a server process, reached over the loopback; published with `publish_async`, at most 4,000 "
         "pending, to a push consumer that acknowledges nothing. By default it acknowledges what is not yet synced, "
         "which survives the process and not the power; with `always` each message is synced first, as with FULL.",
+    )
+
+
+def _pipes(setting: Setting, sample: Path) -> tuple[Contestant, ...]:
+    """The library, and what inserting as many rows takes; `sample` is a log of ours, for its schema."""
+    count = setting.pick(full=300_000, quick=40_000, tiny=300)
+
+    def ours(*, plain: bool) -> float:
+        return asyncio.run(accepted_to_handled(setting.fresh("ours"), count, plain=plain))
+
+    def limit(table: raw.Table) -> float:
+        return raw.insert_rate(setting.fresh("raw"), table, count)
+
+    return (
+        single(OURS, _RATE, lambda: ours(plain=False)),
+        single(PLAIN, _RATE, lambda: ours(plain=True), "beside"),
+        single(LIMIT, _RATE, lambda: limit(raw.REFERENCE), "limit"),
+        single(SHIPPED, _RATE, lambda: limit(raw.shipped(sample)), "beside"),
+        single(BARE, _RATE, lambda: limit(raw.BARE), "beside"),
+    )
+
+
+def _bubus(setting: Setting, count: int) -> tuple[Contestant, ...]:
+    """The peer that stores nothing, except in its log file."""
+    log_file = setting.directory / "bubus.jsonl"
+
+    def run(history: int, log: Path | None = None) -> float:
+        return asyncio.run(bubus.publish_to_handled(count, history, log))
+
+    return (
+        single(BUBUS, _RATE, lambda: run(50), "peer"),
+        single(BUBUS_TUNED, _RATE, lambda: run(5), "beside"),
+        single(BUBUS_LOG, _RATE, lambda: run(50, log_file), "beside"),
     )
 
 

@@ -22,61 +22,18 @@ EVENTSOURCE = "eventsource-py, SQLite store, FULL"
 JETSTREAM = "JetStream, default (synced every 2 min)"
 JETSTREAM_ALWAYS = "JetStream, sync_interval: always"
 
-_SYNCHRONOUS: tuple[raw.Synchronous, ...] = ("normal", "full")
-
 
 def question(setting: Setting) -> Question:
-    counts: dict[raw.Synchronous, int] = {
-        "normal": setting.pick(full=15_000, quick=3_000, tiny=20),
-        "full": setting.pick(full=5_000, quick=1_000, tiny=20),
-    }
-
-    def contestants(synchronous: raw.Synchronous) -> tuple[Contestant, ...]:
-        word, count = synchronous.upper(), counts[synchronous]
-        return (
-            single(
-                f"asyncbus, {word}",
-                "events/s",
-                lambda: asyncio.run(stored(setting.fresh("ours"), synchronous, count)),
-            ),
-            single(
-                f"asyncbus, {word}, with a subscriber",
-                "events/s",
-                lambda: asyncio.run(stored_and_handled(setting.fresh("handled"), synchronous, count)),
-                "beside",
-            ),
-            single(
-                f"aiosqlite, {word}, reference schema",
-                "events/s",
-                lambda: asyncio.run(bare_loop(setting.fresh("bare"), raw.REFERENCE, synchronous, count)),
-                "limit",
-            ),
-            single(
-                f"aiosqlite, {word}, two-column table",
-                "events/s",
-                lambda: asyncio.run(bare_loop(setting.fresh("two"), raw.BARE, synchronous, count)),
-                "beside",
-            ),
-        )
-
-    def target(synchronous: raw.Synchronous, at_least: float) -> Target:
-        word = synchronous.upper()
-        return Target(
-            f"{word}: at least {at_least} of a bare aiosqlite autocommit INSERT loop",
-            f"asyncbus, {word}",
-            f"aiosqlite, {word}, reference schema",
-            at_least=at_least,
-        )
-
     return Question(
         title='one task awaiting `ack="stored"`, NORMAL / FULL',
         contestants=[
-            *(contestant for synchronous in _SYNCHRONOUS for contestant in contestants(synchronous)),
+            *_beside_aiosqlite(setting, "normal", setting.pick(full=15_000, quick=3_000, tiny=20)),
+            *_beside_aiosqlite(setting, "full", setting.pick(full=5_000, quick=1_000, tiny=20)),
             *_peers(setting),
         ],
         targets=(
-            target("normal", 0.65),
-            target("full", 0.75),
+            _target("normal", 0.65),
+            _target("full", 0.75),
             Target("(eventsourcing, FULL: for orientation)", FULL, EVENTSOURCING),
             Target("(eventsource-py, FULL: for orientation)", FULL, EVENTSOURCE),
             Target("(JetStream, as durable as FULL: for orientation)", FULL, JETSTREAM_ALWAYS),
@@ -85,6 +42,40 @@ def question(setting: Setting) -> Question:
         notes="The aiosqlite loop inserts rows that are encoded before the clock starts, one call a row.\n"
         "eventsourcing is synchronous: nothing hops to another thread, and the loop would stand while it commits. "
         "Nobody subscribes to the peers, except to bubus, whose log is written after its handler ran and never synced.",
+    )
+
+
+def _beside_aiosqlite(setting: Setting, synchronous: raw.Synchronous, count: int) -> tuple[Contestant, ...]:
+    """The library, and the same loop with nothing but aiosqlite."""
+    word, rate = synchronous.upper(), "events/s"
+
+    def bare(name: str, table: raw.Table) -> float:
+        return asyncio.run(bare_loop(setting.fresh(name), table, synchronous, count))
+
+    return (
+        single(
+            f"asyncbus, {word}",
+            rate,
+            lambda: asyncio.run(stored(setting.fresh("ours"), synchronous, count)),
+        ),
+        single(
+            f"asyncbus, {word}, with a subscriber",
+            rate,
+            lambda: asyncio.run(stored_and_handled(setting.fresh("handled"), synchronous, count)),
+            "beside",
+        ),
+        single(f"aiosqlite, {word}, reference schema", rate, lambda: bare("bare", raw.REFERENCE), "limit"),
+        single(f"aiosqlite, {word}, two-column table", rate, lambda: bare("two", raw.BARE), "beside"),
+    )
+
+
+def _target(synchronous: raw.Synchronous, at_least: float) -> Target:
+    word = synchronous.upper()
+    return Target(
+        f"{word}: at least {at_least} of a bare aiosqlite autocommit INSERT loop",
+        f"asyncbus, {word}",
+        f"aiosqlite, {word}, reference schema",
+        at_least=at_least,
     )
 
 
