@@ -1,9 +1,23 @@
-"""Lets a test of a store ask for the loop it runs on: `@pytest.mark.asyncio(loop_factories=["uvloop"])`."""
+"""Where the tests of a store have a log, and on which loops: `@pytest.mark.asyncio(loop_factories=["uvloop"])`."""
 
 import asyncio
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import pytest
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "log.db"
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """Where a copy of the log goes: a folder of its own."""
+    folder = tmp_path / "backups"
+    folder.mkdir()
+    return folder / "copy.db"
 
 
 def pytest_asyncio_loop_factories(

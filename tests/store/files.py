@@ -1,5 +1,6 @@
 """What the tests of `SQLiteStore` do to its file from outside, with SQLite, and how they look at folders."""
 
+import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, closing
@@ -8,7 +9,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from asyncbus import EventStore, Pattern, Record, SQLiteStore, StoreCorruptError, StoreError
+from asyncbus import EventStore, Pattern, Record, SQLiteStore, StoreCorruptError, StoreError, Verification, verify
 from asyncbus.testing import record
 
 _Error = TypeVar("_Error", bound=StoreError)
@@ -51,6 +52,11 @@ async def make_log(path: Path, events: int = 5, *, data: Any = "text") -> None:
     """A log with so many events, closed; event n has the id `id-n`."""
     async with opened(path) as store:
         await store.append([record("a.b", data, id=f"id-{number}") for number in range(1, events + 1)])
+
+
+async def verified(path: Path) -> Verification:
+    """What `verify` finds; it reads in the thread that calls it, which must not be the loop's."""
+    return await asyncio.to_thread(verify, path)
 
 
 async def read_all(store: EventStore, limit: int = 1000) -> tuple[list[Record], StoreCorruptError | None]:

@@ -50,6 +50,14 @@ def child(task: str, *arguments: Any) -> Iterator[Child]:
             process.kill()
 
 
+async def written_and_killed(path: Path, events: int) -> None:
+    """Have a process store so many events and kill it, so that they are still in the write-ahead log."""
+    with child("write", path) as writer:
+        assert await writer.says() == "opened"
+        await writer.does(events)
+        await writer.kill()
+
+
 def run(task: str, *arguments: Any) -> Any:
     """Run a process to its end; what its last line said."""
     command = [sys.executable, "-m", "tests.store.child", task, *map(str, arguments)]

@@ -14,11 +14,6 @@ from asyncbus.testing import record
 from tests.store.files import make_log, opened, read_all, sequences, sql
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "log.db"
-
-
 @pytest.mark.fault(31)
 @pytest.mark.asyncio
 @pytest.mark.parametrize("act", ["append", "clear"])

@@ -10,11 +10,6 @@ from tests.store.files import opened, refused
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "log.db"
-
-
-@pytest.fixture
 def mounts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """What the system says is mounted; a test writes it."""
     place = tmp_path / "mounts"

@@ -10,36 +10,13 @@ import pytest
 
 import asyncbus
 from asyncbus import (
-    BusClosedError,
-    InvalidOptionError,
     Record,
-    StoreCorruptError,
     StoreFailedError,
-    StoreNotFoundError,
     StoreTruncatedError,
-    UnsupportedFeatureError,
-    Verification,
-    verify,
 )
 from asyncbus.testing import content, record
-from tests.store.files import make_log, opened, read_all, refused, sql
-from tests.store.processes import child, run
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "log.db"
-
-
-@pytest.fixture
-def copy(tmp_path: Path) -> Path:
-    folder = tmp_path / "backups"
-    folder.mkdir()
-    return folder / "copy.db"
-
-
-async def verified(path: Path) -> Verification:
-    return await asyncio.to_thread(verify, path)
+from tests.store.files import make_log, opened, read_all, refused, sql, verified
+from tests.store.processes import child
 
 
 async def events_of(path: Path) -> list[Any]:
@@ -225,79 +202,6 @@ async def test_a_copy_is_made_beside_a_busy_loop(path: Path, copy: Path) -> None
             await asyncio.sleep(0)
 
     assert (await verified(copy)).events == 20_000
-
-
-# --- where a copy goes -----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.asyncio
-async def test_what_is_there_is_never_overwritten(path: Path, copy: Path) -> None:
-    copy.write_text("precious")
-    copy.with_name("link.db").symlink_to("nowhere")
-
-    async with opened(path) as store:
-        for there in (copy, copy.with_name("link.db"), copy.parent, path):
-            with pytest.raises(InvalidOptionError, match="does not exist yet; name another, or remove it") as caught:
-                await store.backup(there)
-            assert caught.value.option == "path"
-
-    assert copy.read_text() == "precious"
-    assert sorted(file.name for file in copy.parent.iterdir()) == ["copy.db", "link.db"]
-
-
-@pytest.mark.asyncio
-@pytest.mark.parametrize("bad", ["", 5, None, "a\0b"])
-async def test_a_path_that_is_none_is_refused(path: Path, bad: Any) -> None:
-    async with asyncbus.connect(path) as bus:
-        with pytest.raises(InvalidOptionError):
-            await bus.backup(bad)
-
-
-@pytest.mark.asyncio
-async def test_a_folder_that_is_missing_is_named(path: Path, copy: Path) -> None:
-    async with opened(path) as store:
-        with pytest.raises(StoreNotFoundError, match="elsewhere does not exist"):
-            await store.backup(copy.parent / "elsewhere" / "copy.db")
-
-
-@pytest.mark.asyncio
-async def test_a_copy_is_not_put_beside_the_remains_of_another_log(path: Path, copy: Path) -> None:
-    Path(f"{copy}-wal").write_bytes(b"SQLite would take it for the copy's")
-
-    async with opened(path) as store:
-        with pytest.raises(StoreCorruptError, match=r"copy\.db-wal is there"):
-            await store.backup(copy)
-
-
-@pytest.mark.fault(38)
-@pytest.mark.asyncio
-async def test_a_copy_for_which_there_is_no_space_leaves_nothing(path: Path) -> None:
-    await make_log(path, 2000)
-
-    assert await asyncio.to_thread(run, "back_up_to_a_small_disk", path, 100_000) == "StoreFullError"
-
-    assert list(path.parent.glob("*copy*")) == []
-    assert (await verified(path)).events == 2000
-
-
-@pytest.mark.asyncio
-async def test_a_log_in_memory_says_that_it_cannot_be_copied(copy: Path) -> None:
-    async with asyncbus.connect() as bus:
-        with pytest.raises(UnsupportedFeatureError, match="MemoryStore has no backup") as caught:
-            await bus.backup(copy)
-
-    assert caught.value.feature == "backup"
-
-
-@pytest.mark.asyncio
-async def test_a_bus_that_is_not_open_makes_no_copies(path: Path, copy: Path) -> None:
-    bus = asyncbus.connect(path)
-    with pytest.raises(BusClosedError):
-        await bus.backup(copy)
-    async with bus:
-        pass
-    with pytest.raises(BusClosedError):
-        await bus.backup(copy)
 
 
 # --- copies that nobody wants any more -------------------------------------------------------------------------------

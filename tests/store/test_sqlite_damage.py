@@ -20,11 +20,6 @@ BAD = 5
 EVENTS = 9
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "log.db"
-
-
 async def whole_log(path: Path, data: Any = None) -> None:
     """A log of nine events, the fifth of which has everything an event can have."""
     async with opened(path) as store:

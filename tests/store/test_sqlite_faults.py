@@ -19,11 +19,6 @@ SOURCES = sorted(Path(asyncbus.store.__path__[0]).glob("*"))
 pytestmark = pytest.mark.asyncio
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "log.db"
-
-
 @pytest.mark.fault(28)
 @pytest.mark.parametrize("size", [3, 5000], ids=["one statement", "a transaction"])
 async def test_a_batch_of_which_the_database_refuses_one_row_adds_none(size: int, path: Path) -> None:

@@ -10,11 +10,6 @@ from tests.store.files import ALL, make_log, opened, read_all, sequences, sql
 from tests.store.processes import run
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "log.db"
-
-
 @pytest.mark.fault(37)
 @pytest.mark.asyncio
 @pytest.mark.parametrize(

@@ -13,11 +13,6 @@ from tests.store.files import contents, make_log, opened, read_all, refused, seq
 from tests.store.processes import child
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "log.db"
-
-
 async def killed_with_a_tail(path: Path) -> None:
     """A log with three events in the database and seven more in its -wal file, whose writer was killed."""
     await make_log(path, 3)

@@ -17,11 +17,6 @@ from tests.store.processes import Child, child, run
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "log.db"
-
-
-@pytest.fixture
 def writer(path: Path) -> Iterator[Child]:
     """Another process that writes the log; the first thing it says is that it has opened it."""
     with child("write", path) as process:

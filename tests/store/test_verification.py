@@ -3,29 +3,17 @@
 import asyncio
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import pytest
 
 import asyncbus
-from asyncbus import AsyncBusError, Verification, verify
-from asyncbus.testing import content, record
-from tests.store.files import contents, make_log, opened, read_all, sql
-from tests.store.processes import child
+from asyncbus import Verification, verify
+from asyncbus.testing import record
+from tests.store.files import contents, make_log, opened, sql, verified
+from tests.store.processes import written_and_killed
 from tests.store.test_sqlite_damage import BAD, EVENTS, flips, whole_log
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "log.db"
-
-
-async def verified(path: Path) -> Verification:
-    """It reads in the thread that calls it, which must not be the loop's."""
-    return await asyncio.to_thread(verify, path)
 
 
 def told(found: Verification) -> list[tuple[str, int | None]]:
@@ -113,10 +101,7 @@ def verifications(path: Path, times: int) -> list[Verification]:
 @pytest.mark.asyncio
 async def test_a_log_whose_writer_was_killed_is_sound(path: Path) -> None:
     await make_log(path, 3)
-    with child("write", path) as writer:
-        assert await writer.says() == "opened"
-        await writer.does(4)
-        await writer.kill()
+    await written_and_killed(path, 4)
 
     found = await verified(path)
 
@@ -338,10 +323,7 @@ async def test_a_missing_end_is_found(path: Path) -> None:
 @pytest.mark.asyncio
 async def test_a_lost_tail_is_found(path: Path) -> None:
     await make_log(path, 3)
-    with child("write", path) as writer:
-        assert await writer.says() == "opened"
-        await writer.does(4)
-        await writer.kill()
+    await written_and_killed(path, 4)
     Path(f"{path}-wal").unlink()
 
     message, sequence = only(await verified(path))
@@ -349,63 +331,6 @@ async def test_a_lost_tail_is_found(path: Path) -> None:
     assert message.startswith("the log ends at event 3, but ")
     assert "event 7 was stored" in message
     assert sequence is None
-
-
-# --- files damaged at random -----------------------------------------------------------------------------------------
-
-
-def flip_a_bit(file: bytearray, random: Random) -> None:
-    file[random.randrange(len(file))] ^= 1 << random.randrange(8)
-
-
-def lose_a_sector(file: bytearray, random: Random) -> None:
-    place = random.randrange(len(file) // 512) * 512
-    file[place : place + 512] = bytes(512)
-
-
-def swap_two_pages(file: bytearray, random: Random) -> None:
-    one, other = (4096 * page for page in random.sample(range(1, len(file) // 4096), 2))
-    file[one : one + 4096], file[other : other + 4096] = file[other : other + 4096], file[one : one + 4096]
-
-
-def repeat_a_page(file: bytearray, random: Random) -> None:
-    one, other = (4096 * page for page in random.sample(range(1, len(file) // 4096), 2))
-    file[one : one + 4096] = file[other : other + 4096]
-
-
-def cut_the_end(file: bytearray, random: Random) -> None:
-    del file[random.randrange(1, len(file)) :]
-
-
-@pytest.mark.fault(44)
-@pytest.mark.asyncio
-@pytest.mark.parametrize("damage", [flip_a_bit, lose_a_sector, swap_two_pages, repeat_a_page, cut_the_end])
-async def test_a_log_in_which_nothing_is_found_gives_what_was_put_in(
-    path: Path, damage: Callable[[bytearray, Random], None]
-) -> None:
-    await make_log(path, 700, data="x" * 50)
-    async with opened(path) as store:
-        whole = [content(event) for event in (await read_all(store))[0]]
-    original = path.read_bytes()
-    random = Random(damage.__name__)
-    found_in = 0
-
-    for _ in range(40):
-        file = bytearray(original)
-        damage(file, random)
-        path.write_bytes(file)
-        try:
-            found = await verified(path)
-        except AsyncBusError:  # the file is not even a log any more
-            found_in += 1
-            continue
-        found_in += not found.sound
-        if found.sound:
-            async with opened(path, read_only=True) as store:
-                assert [content(event) for event in (await read_all(store))[0]] == whole
-
-    # Not every bit of a page means something.
-    assert found_in > 15
 
 
 @pytest.mark.asyncio
@@ -420,80 +345,12 @@ async def test_no_more_than_a_thousand_findings_are_listed_and_the_others_are_co
     assert str(found).splitlines()[-1] == "and 500 more"
 
 
-# --- the command line ------------------------------------------------------------------------------------------------
-
-
-def command(*arguments: object) -> tuple[int, list[str], list[str]]:
-    """Its exit status, and the lines of its output and of its errors."""
-    run = subprocess.run(
-        [sys.executable, "-W", "error", "-m", "asyncbus.verify", *map(str, arguments)],
-        check=False,
-        capture_output=True,
-        text=True,
-    )
-    return run.returncode, run.stdout.splitlines(), run.stderr.splitlines()
-
-
-@pytest.mark.asyncio
-async def test_the_command_says_in_one_line_that_a_log_is_sound(path: Path) -> None:
-    await make_log(path)
-
-    assert command(path) == (0, [f"{path}: 5 events, head 5: sound"], [])
-
-
-@pytest.mark.asyncio
-async def test_the_command_has_a_line_for_each_finding(path: Path) -> None:
-    await make_log(path)
-    sql(path, "DELETE FROM events WHERE sequence = 2")
-    sql(path, "UPDATE events SET data = '1' WHERE sequence = 4")
-
-    status, lines, errors = command(path)
-
-    assert (status, errors) == (1, [])
-    assert lines == ["event 4: its checksum is wrong", "event 2 is missing, and no removal is recorded"]
-
-
-def nothing(path: Path) -> None:
-    pass
-
-
-def text(path: Path) -> None:
-    path.write_text("not a database, but long enough to be one " * 100)
-
-
-def foreign(path: Path) -> None:
-    sql(path, "CREATE TABLE mine (number)")
-
-
-@pytest.mark.fault(47)
-@pytest.mark.parametrize(
-    ("make", "expected"),
-    [
-        (nothing, "does not exist"),
-        (Path.mkdir, "is a directory"),
-        (Path.touch, "an empty file"),
-        (text, "is not a SQLite database"),
-        (foreign, "a SQLite database of another program"),
-    ],
-)
-def test_the_command_says_in_one_line_why_a_file_cannot_be_checked(
-    path: Path, make: Callable[[Path], None], expected: str
-) -> None:
-    make(path)
-
-    status, lines, errors = command(path)
-
-    assert (status, lines) == (2, [])
-    [line] = errors
-    assert expected in line
-
-
 def test_the_name_is_the_function_and_its_module_only_the_entry_point() -> None:
     assert callable(asyncbus.verify)
     assert "asyncbus.verify" not in sys.modules
 
 
 @pytest.mark.asyncio
-async def test_a_path_that_is_none_is_refused() -> None:
+async def test_what_is_no_path_is_refused() -> None:
     with pytest.raises(asyncbus.InvalidOptionError):
         verify("")

@@ -1,0 +1,65 @@
+"""A log damaged at random in which `asyncbus.verify` finds nothing gives what was put into it."""
+
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from asyncbus import AsyncBusError
+from asyncbus.testing import content
+from tests.store.files import make_log, opened, read_all, verified
+
+
+def flip_a_bit(file: bytearray, random: Random) -> None:
+    file[random.randrange(len(file))] ^= 1 << random.randrange(8)
+
+
+def lose_a_sector(file: bytearray, random: Random) -> None:
+    place = random.randrange(len(file) // 512) * 512
+    file[place : place + 512] = bytes(512)
+
+
+def swap_two_pages(file: bytearray, random: Random) -> None:
+    one, other = (4096 * page for page in random.sample(range(1, len(file) // 4096), 2))
+    file[one : one + 4096], file[other : other + 4096] = file[other : other + 4096], file[one : one + 4096]
+
+
+def repeat_a_page(file: bytearray, random: Random) -> None:
+    one, other = (4096 * page for page in random.sample(range(1, len(file) // 4096), 2))
+    file[one : one + 4096] = file[other : other + 4096]
+
+
+def cut_the_end(file: bytearray, random: Random) -> None:
+    del file[random.randrange(1, len(file)) :]
+
+
+@pytest.mark.fault(44)
+@pytest.mark.asyncio
+@pytest.mark.parametrize("damage", [flip_a_bit, lose_a_sector, swap_two_pages, repeat_a_page, cut_the_end])
+async def test_a_log_in_which_nothing_is_found_gives_what_was_put_in(
+    path: Path, damage: Callable[[bytearray, Random], None]
+) -> None:
+    await make_log(path, 700, data="x" * 50)
+    async with opened(path) as store:
+        whole = [content(event) for event in (await read_all(store))[0]]
+    original = path.read_bytes()
+    random = Random(damage.__name__)
+    found_in = 0
+
+    for _ in range(40):
+        file = bytearray(original)
+        damage(file, random)
+        path.write_bytes(file)
+        try:
+            found = await verified(path)
+        except AsyncBusError:  # the file is not even a log any more
+            found_in += 1
+            continue
+        found_in += not found.sound
+        if found.sound:
+            async with opened(path, read_only=True) as store:
+                assert [content(event) for event in (await read_all(store))[0]] == whole
+
+    # Not every bit of a page means something.
+    assert found_in > 15
