@@ -1,4 +1,4 @@
-"""Shared by all tests: nothing may be left behind, nothing may block the loop, and in CI chance is seeded."""
+"""Shared by all tests: logs of both kinds; nothing may be left behind or block the loop, and in CI chance is seeded."""
 
 import asyncio
 import os
@@ -13,6 +13,7 @@ from blockbuster import BlockBuster
 from hypothesis import settings
 
 import asyncbus
+from tests.behaviour.stage import Log
 
 # No deadline: other programs use the cores as well, and speed is the benchmarks' question.
 settings.register_profile("local", deadline=None)
@@ -33,6 +34,22 @@ _BLOCKBUSTER.functions["io.BufferedReader.read"].can_block_in("asyncbus/store/wa
 _BLOCKBUSTER.functions["os.stat"].can_block_in("asyncbus/store/sqlite.py", {"_identity", "_size"})
 # It asks the kernel, not the disk, once for each connection.
 _BLOCKBUSTER.functions["os.getcwd"].can_block_in("asyncbus/store/migrations.py", "uri")
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def log(request: pytest.FixtureRequest, tmp_path: Path) -> Log:
+    """What does not ask for one kind of store is shown on both."""
+    return Log(request.param, tmp_path)
+
+
+@pytest.fixture
+def file_log(tmp_path: Path) -> Log:
+    return Log("sqlite", tmp_path)
+
+
+@pytest.fixture
+def memory_log(tmp_path: Path) -> Log:
+    return Log("memory", tmp_path)
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""Promise 7 as a user tests an application: `asyncbus.testing.FaultyStore` over either store, fault by fault."""
+"""`asyncbus.testing.FaultyStore`, by which a user tests an application, over either store, fault by fault."""
 
 import asyncio
 from textwrap import dedent
