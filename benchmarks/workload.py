@@ -51,7 +51,9 @@ class Handled:
     async def handle(self, event: Readable) -> None:
         """The handler of every question: it reads a field of the data, so that decoding is paid for."""
         event.data["execution_time_ms"]
-        self.counted()
+        self.count += 1  # as `counted`, without a call that raw loops do not make either
+        if self.count == self.expected:
+            self.all_handled.set()
 
     def handle_at_once(self, event: Readable) -> None:
         """The same as a plain function."""

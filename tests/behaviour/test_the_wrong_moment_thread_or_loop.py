@@ -3,7 +3,7 @@
 import asyncio
 import gc
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,16 @@ import pytest
 import pytest_asyncio
 
 import asyncbus
-from asyncbus import BusClosedError, EventBus, StoreError, WrongEventLoopError, WrongThreadError
+from asyncbus import (
+    BusClosedError,
+    EventBus,
+    MemoryStore,
+    PendingReceipt,
+    StoreError,
+    WrongEventLoopError,
+    WrongThreadError,
+)
+from asyncbus.testing import FaultyStore, Held
 from tests.behaviour.ways import (
     WAYS,
     Publish,
@@ -130,6 +139,58 @@ def test_publishing_from_another_loop_is_an_error_and_stores_nothing(way: Publis
             other.run(way(bus, "a"))  # type: ignore[arg-type]
         mine.run(untouched(bus))
         mine.run(bus.close())
+
+
+async def _next(bus: EventBus) -> object:
+    return await anext(bus.subscribe("a"))
+
+
+@pytest.mark.fault(78)
+@pytest.mark.fault(32)
+@pytest.mark.parametrize(
+    "ask",
+    [
+        EventBus.query,
+        EventBus.latest_sequence,
+        EventBus.flush,
+        EventBus.drain,
+        EventBus.clear,
+        EventBus.close,
+        lambda bus: bus.publish("a"),
+        lambda bus: bus.publish_many([("a", 1)]),
+        lambda bus: bus.wait_for("a"),
+        _next,
+    ],
+    ids=["query", "latest_sequence", "flush", "drain", "clear", "close", "publish", "publish_many", "wait_for", "next"],
+)
+def test_on_another_loop_nothing_is_waited_for_also_where_a_commit_is_in_flight(
+    ask: Callable[[EventBus], Awaitable[object]],
+) -> None:
+    store = FaultyStore(MemoryStore())
+    bus = EventBus(store)
+
+    async def begin() -> tuple[Held, PendingReceipt]:
+        await bus.__aenter__()
+        held = store.hang("append")
+        pending = await bus.publish("before", ack="accepted")
+        await held.reached.wait()
+        return held, pending
+
+    async def elsewhere() -> None:
+        async with asyncio.timeout(20):
+            await ask(bus)
+
+    async def end(held: Held, pending: PendingReceipt) -> int:
+        held.release()
+        sequence = (await pending).sequence
+        await bus.close()
+        return sequence
+
+    with asyncio.Runner() as mine, asyncio.Runner() as other:
+        held, pending = mine.run(begin())
+        with pytest.raises(WrongEventLoopError):
+            other.run(elsewhere())
+        assert mine.run(end(held, pending)) == 1
 
 
 @pytest.mark.fault(78)
