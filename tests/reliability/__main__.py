@@ -46,7 +46,7 @@ def main(arguments: list[str]) -> int:
         chosen = tool(name)
         obstacle = chosen.obstacle()
         if obstacle is not None:
-            console.print(f"[yellow]{name}: left out: {obstacle}")
+            console.print(f"{name}: left out: {obstacle}", style="yellow", markup=False)
             continue
         # What one tool leaves of its share is for the others.
         seconds = (ends - time.monotonic()) / (len(names) - done)
@@ -87,7 +87,8 @@ def _long_run(chosen: Tool, asked: argparse.Namespace, seconds: float, console: 
     counted = ", ".join(f"{number:,} {what}" for what, number in report.figures.items())
     console.print(f"{chosen.name}: {report.trials:,} trials in {report.seconds:g} s: {counted or 'nothing'}")
     for found in report.violations:
-        console.print(f"[red]BROKEN, seed {found.seed}: {found.message}", markup=True)
+        # A message holds brackets of its own.
+        console.print(f"BROKEN, seed {found.seed}: {found.message}", style="red", markup=False)
     return report
 
 
