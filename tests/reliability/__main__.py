@@ -3,36 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import os
-import platform
-import sqlite3
 import sys
 import time
-from datetime import UTC, date, datetime
-from pathlib import Path
 from secrets import randbelow
 
-import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from tests.reliability import kept
 from tests.reliability.tools import NAMES, tool
 from tests.reliability.trials import Report, Tool, run
-
-RESULTS = Path(__file__).with_name("results")
-
-
-class Result(msgspec.Struct, frozen=True):
-    """A long run, as it is kept: what it counted, and where."""
-
-    tool: str
-    promise: str
-    unit: str
-    taken: date
-    system: str
-    python: str
-    sqlite: str
-    report: Report
 
 
 def main(arguments: list[str]) -> int:
@@ -53,7 +33,7 @@ def main(arguments: list[str]) -> int:
         report = _long_run(chosen, asked, seconds, console)
         broken |= bool(report.violations)
         if asked.keep:
-            _keep(chosen, report)
+            kept.keep(chosen, report)
     return int(broken)
 
 
@@ -90,22 +70,6 @@ def _long_run(chosen: Tool, asked: argparse.Namespace, seconds: float, console: 
         # A message holds brackets of its own.
         console.print(f"BROKEN, seed {found.seed}: {found.message}", style="red", markup=False)
     return report
-
-
-def _keep(chosen: Tool, report: Report) -> None:
-    result = Result(
-        tool=chosen.name,
-        promise=chosen.promise,
-        unit=chosen.unit,
-        taken=datetime.now(UTC).date(),
-        system=f"{platform.system()}, {os.cpu_count()} cores",
-        python=platform.python_version(),
-        sqlite=sqlite3.sqlite_version,
-        report=report,
-    )
-    RESULTS.mkdir(exist_ok=True)
-    text = msgspec.json.format(msgspec.json.encode(result), indent=1)
-    (RESULTS / f"{chosen.name}.json").write_bytes(text + b"\n")
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from random import Random
 from secrets import randbelow
 
 from asyncbus import EventBus, SQLiteStore
+from tests.reliability import kept
 from tests.reliability.load_samples import Sample, judge, sample, slope, tells
 from tests.reliability.load_work import Work
 from tests.reliability.trials import Figures, Found, Report, Tool, Violation
@@ -95,8 +96,6 @@ TOOL = Tool(
 
 def main(arguments: list[str]) -> int:
     """One long stretch; 1: something grew."""
-    from tests.reliability.__main__ import _keep  # noqa: PLC0415  # it imports the tools by name, and so this one
-
     parser = argparse.ArgumentParser(prog="python -m tests.reliability.load", description=__doc__)
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--seed", type=int, default=randbelow(2**31))
@@ -113,7 +112,7 @@ def main(arguments: list[str]) -> int:
     report.seconds = round(time.monotonic() - began, 1)
     print(report, f"{time.process_time() / report.seconds:.2f} of a core")
     if asked.keep:
-        _keep(TOOL, report)
+        kept.keep(TOOL, report)
     return int(bool(report.violations))
 
 

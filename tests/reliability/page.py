@@ -9,10 +9,7 @@ import re
 from importlib.util import find_spec
 from pathlib import Path
 
-import msgspec
-
-from tests.reliability import fault_table, mutants
-from tests.reliability.__main__ import RESULTS, Result
+from tests.reliability import fault_table, kept, mutants
 from tests.reliability.tools import NAMES, tool
 from tests.reliability.trials import Tool
 
@@ -46,10 +43,9 @@ def tools_table() -> str:
 
 
 def _long_run(chosen: Tool) -> str:
-    path = RESULTS / f"{chosen.name}.json"
-    if not path.exists():
+    result = kept.load(chosen)
+    if result is None:
         return "not run yet"
-    result = msgspec.json.decode(path.read_bytes(), type=Result)
     report = result.report
     counted = ", ".join(f"{number:,} {what}" for what, number in report.figures.items())
     return (
