@@ -205,7 +205,7 @@ def obstacle() -> str | None:
 
 TOOL = Tool(
     name="crash_states",
-    promise="Whatever a power cut leaves of what was not synced, the log opens and holds all that was acknowledged.",
+    promise="Whatever a power cut leaves of what was not synced, the log opens and holds all that was acknowledged",
     unit="states",
     short=5_000,
     long=300_000,

@@ -93,7 +93,7 @@ def _program(point: Point, fault: Fault, folder: Path, *, killed: bool, sabotage
 
 TOOL = Tool(
     name="failing_calls",
-    promise="whichever call fails, each answer is true, and the log is whole when it is opened again",
+    promise="Whichever call fails, each answer is true, and the log is whole when it is opened again",
     unit="faults",
     short=380,
     long=3040,

@@ -85,7 +85,7 @@ def _nothing_is_left(before: Sample, after: Sample) -> None:
 
 TOOL = Tool(
     name="load",
-    promise="under load nothing grows: memory by less than 1 MB an hour; tasks, threads and descriptors not at all",
+    promise="Under load nothing is left behind, and in an hour memory grows by less than 1 MB",
     unit="rounds",
     short=ROUNDS,
     long=1800,

@@ -81,7 +81,7 @@ def explore(
 
 TOOL = Tool(
     name="model",
-    promise="whatever is done to a bus, every reader and publisher sees what a plain dict says",
+    promise="Whatever is done to a bus, every reader and publisher sees what a plain dict says",
     unit="steps",
     short=20_000,
     long=1_000_000,

@@ -215,7 +215,7 @@ class _Scene:
 
 TOOL = Tool(
     name="simulation",
-    promise="whatever goes on first and wherever a task is cancelled, everybody is told the truth, once and in order",
+    promise="Whatever goes on first and wherever a task is cancelled, everybody is told the truth, once and in order",
     unit="seeds",
     short=3_000,
     long=200_000,
