@@ -91,12 +91,17 @@ def table(tests: Tests, *, beside: Path) -> str:
             seen = row.seen if row.remark is None else f"{row.seen} ({row.remark})"
             if row.unmet is not None:
                 seen = f"**Not met:** {row.unmet}. {seen}"
-            links = [_link(path, names, beside) for path, names in tests.get(row.number, {}).items()]
+            links = [_counted_link(path, names, beside) for path, names in tests.get(row.number, {}).items()]
             lines.append(f"| {row.number} | {row.fault} | {seen} | {', '.join(links) or 'none'} |")
     return "\n".join(lines[1:])
 
 
-def _link(path: Path, names: list[str], beside: Path) -> str:
-    name = path.stem.removeprefix("test_").replace("_", " ")
+def _counted_link(file: Path, names: list[str], beside: Path) -> str:
     times = f" ({len(names)})" if len(names) > 1 else ""
-    return f"[{name}]({Path(os.path.relpath(path, beside)).as_posix()}){times}"
+    return link(file, file.stem, beside=beside) + times
+
+
+def link(file: Path, name: str, *, beside: Path) -> str:
+    """A test, or a file of tests, by the words of its name, for a page in the folder `beside`."""
+    words = name.removeprefix("test_").replace("_", " ")
+    return f"[{words}]({Path(os.path.relpath(file, beside)).as_posix()})"

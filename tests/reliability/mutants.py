@@ -20,6 +20,8 @@ from typing import Literal
 
 import msgspec
 
+from tests.reliability.fault_table import TESTS, link
+
 REPOSITORY = Path(__file__).parents[2]
 SOURCES = REPOSITORY / "src"
 MUTANTS = Path(__file__).with_name("mutants.toml")
@@ -94,16 +96,18 @@ def _outcome(tests: Sequence[str], sources: Path) -> Verdict:
     return {0: "SURVIVED", 1: "killed"}.get(status, "its tests cannot be run")  # type: ignore[return-value]  # of these
 
 
-def table() -> str:
-    """The mutants in Markdown."""
+def table(*, beside: Path) -> str:
+    """The mutants in Markdown, for a page in the folder `beside`."""
     lines = ["| the break | the promise | the tests that see it |", "|---|---|---|"]
-    lines += [f"| {mutant.name} | {mutant.promise} | {', '.join(map(_short, mutant.tests))} |" for mutant in mutants()]
+    for mutant in mutants():
+        links = ", ".join(_link(test, beside) for test in mutant.tests)
+        lines.append(f"| {mutant.name} | {mutant.promise} | {links} |")
     return "\n".join(lines)
 
 
-def _short(test: str) -> str:
+def _link(test: str, beside: Path) -> str:
     path, _, name = test.partition("::")
-    return f"[{(name or Path(path).stem).removeprefix('test_').replace('_', ' ')}](../../tests/{path})"
+    return link(TESTS / path, name or Path(path).stem, beside=beside)
 
 
 def main(names: Sequence[str]) -> int:
