@@ -26,7 +26,6 @@ acknowledged before the last sync of the -wal file, and none in the middle.
 from __future__ import annotations
 
 import asyncio
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -38,7 +37,7 @@ from tests.reliability.crash_states_disk import Contents, Disk, SyncBegan, Synce
 from tests.reliability.crash_states_judge import History, Log, look
 from tests.reliability.crash_states_plan import Synchronous, plan
 from tests.reliability.crash_states_trace import COMMAND, Note, Step, Trace
-from tests.reliability.trials import MEMORY, Figures, Tool, Violation
+from tests.reliability.trials import MEMORY, Figures, Tool, Violation, needs_strace
 from tests.store.processes import REPOSITORY
 
 RUNS = 2
@@ -198,11 +197,6 @@ def trial(seed: int, folder: Path) -> Figures:
     return asyncio.run(Trial(seed, folder, "normal" if seed % 3 == 0 else "full").run())
 
 
-def obstacle() -> str | None:
-    """The program that logs system calls comes from the system's packages."""
-    return None if shutil.which("strace") else "strace is not installed: apt-get install strace"
-
-
 TOOL = Tool(
     name="crash_states",
     promise="Whatever a power cut leaves of what was not synced, the log opens and holds all that was acknowledged",
@@ -210,6 +204,6 @@ TOOL = Tool(
     short=5_000,
     long=300_000,
     trial=trial,
-    obstacle=obstacle,
+    obstacle=needs_strace,
     folder=MEMORY,
 )

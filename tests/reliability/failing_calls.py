@@ -12,8 +12,8 @@ from msgspec import Struct
 from tests.reliability.failing_calls_judging import Told, found, judge, told
 from tests.reliability.failing_calls_phases import PHASES, Phase, Sabotage, look, play, prepare, unharmed
 from tests.reliability.failing_calls_stage import Watcher, perform
-from tests.reliability.failing_calls_tracing import Call, Counting, Fault, Injecting, obstacle
-from tests.reliability.trials import MEMORY, Figures, Tool, Violation
+from tests.reliability.failing_calls_tracing import Call, Counting, Fault, Injecting
+from tests.reliability.trials import MEMORY, Figures, Tool, Violation, needs_strace
 
 FAULTS = tuple(Fault(f"error={error}", for_good=for_good) for error in ("EIO", "ENOSPC") for for_good in (False, True))
 
@@ -98,6 +98,6 @@ TOOL = Tool(
     short=380,
     long=3040,
     trial=trial,
-    obstacle=obstacle,
+    obstacle=needs_strace,
     folder=MEMORY,
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from collections import Counter
 from pathlib import Path
@@ -24,11 +23,6 @@ _DRAFTS = tuple(f"/{LOG_NAME}.asyncbus-new{suffix}" for suffix in ("", "-wal", "
 def log_in(folder: Path) -> Path:
     """The log whose files are watched; the folder's path has no links in it."""
     return folder / LOG_NAME
-
-
-def obstacle() -> str | None:
-    """Why nothing can be traced here, if so."""
-    return None if shutil.which("strace") else "strace is not installed: apt-get install strace"
 
 
 class Call(Struct, frozen=True):

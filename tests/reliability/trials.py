@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
 import tempfile
 import time
 from collections import Counter
@@ -21,14 +22,22 @@ from msgspec import Struct, field
 
 Figures = Counter[str]
 
+MEMORY = Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else None  # noqa: S108  # a folder of its own is made there
+"""A folder in memory, for tools that need no disk; None: there is none here."""
+
 
 class Violation(AssertionError):  # noqa: N818  # not an error of the program: what it was run to find
     """A promise was broken; the message says which one, with the facts."""
 
 
-def possible() -> str | None:
+def no_obstacle() -> str | None:
     """For tools that run anywhere."""
     return None
+
+
+def needs_strace() -> str | None:
+    """For tools that trace system calls: why none can be traced here, if so."""
+    return None if shutil.which("strace") else "strace is not installed: apt-get install strace"
 
 
 class Tool(Struct, frozen=True, kw_only=True):
@@ -52,7 +61,7 @@ class Tool(Struct, frozen=True, kw_only=True):
     short: int
     long: int
     trial: Callable[[int, Path], Figures]
-    obstacle: Callable[[], str | None] = possible
+    obstacle: Callable[[], str | None] = no_obstacle
     folder: Path | None = None
     jobs: int = 2
 
@@ -134,7 +143,3 @@ def _try(tool: Tool, seed: int) -> Figures | str:
             return tool.trial(seed, Path(folder))
         except Violation as violation:
             return str(violation)
-
-
-MEMORY = Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else None  # noqa: S108  # a folder of its own is made there
-"""A folder in memory, for tools that need no disk; None: there is none here."""
