@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import logging
 import sys
 import tempfile
 import time
@@ -24,7 +23,7 @@ from asyncbus import EventBus, SQLiteStore
 from tests.reliability import kept
 from tests.reliability.load_samples import Sample, judge, sample, slope, tells
 from tests.reliability.load_work import Work
-from tests.reliability.trials import Figures, Found, Report, Tool, Violation
+from tests.reliability.trials import Figures, Found, Report, Tool, Violation, quiet
 
 ROUND = 2.0
 """Seconds."""
@@ -50,31 +49,39 @@ async def stretch(
     Raises:
         Violation: something did, or is.
     """
-    # What a failing handler logs is expected here, several times a second.
-    logging.getLogger("asyncbus").addHandler(logging.NullHandler())
     figures: Figures = Counter()
     await asyncio.to_thread(int)  # the loop's own threads come with their first use
     before = sample(0)
-    samples: list[Sample] = []
     began = time.monotonic()
-    async with EventBus(SQLiteStore(folder / "log.db")) as bus:
-        work = Work(bus, Random(seed), figures)
-        async with asyncio.TaskGroup() as group:
-            parts: list[asyncio.Task[None]] = [group.create_task(part()) for part in work.parts()]
-            for number in range(1, rounds + 1):
-                await asyncio.sleep(began + number * ROUND - time.monotonic())
-                await work.round(number)
-                samples.append(sample(time.monotonic() - began))
-                figures["rounds"] += 1
-                on_round(bus, samples)
-            for part in parts:
-                part.cancel()
+    with quiet():
+        async with EventBus(SQLiteStore(folder / "log.db")) as bus:
+            samples = await _under_load(bus, Random(seed), rounds, figures, on_round)
     if tells(samples):
         judge(samples)
         figures["bytes an hour"] = slope(samples)
         figures["bytes at the end"] = samples[-1].memory
     _nothing_is_left(before, sample(time.monotonic() - began))
     return figures
+
+
+async def _under_load(
+    bus: EventBus, random: Random, rounds: int, figures: Figures, on_round: Callable[[EventBus, list[Sample]], None]
+) -> list[Sample]:
+    """What a sample at the end of each round has shown."""
+    samples: list[Sample] = []
+    began = time.monotonic()
+    work = Work(bus, random, figures)
+    async with asyncio.TaskGroup() as group:
+        parts: list[asyncio.Task[None]] = [group.create_task(part()) for part in work.parts()]
+        for number in range(1, rounds + 1):
+            await asyncio.sleep(began + number * ROUND - time.monotonic())
+            await work.round(number)
+            samples.append(sample(time.monotonic() - began))
+            figures["rounds"] += 1
+            on_round(bus, samples)
+        for part in parts:
+            part.cancel()
+    return samples
 
 
 def _nothing_is_left(before: Sample, after: Sample) -> None:

@@ -7,7 +7,6 @@ kind, queries, removals, closing and opening again, flipped bits and lost tails.
 
 from __future__ import annotations
 
-import logging
 import sys
 import tempfile
 from collections import Counter
@@ -21,7 +20,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from asyncbus import EventStore
 from tests.reliability.model_machine import BusMachine
 from tests.reliability.model_world import World, make_store
-from tests.reliability.trials import MEMORY, Figures, Tool, Violation
+from tests.reliability.trials import MEMORY, Figures, Tool, Violation, quiet
 
 RUNS = 10
 STEPS = 60
@@ -50,8 +49,6 @@ def explore(
     Raises:
         Violation: they differ; with the steps.
     """
-    # What a failing handler or a full queue logs is expected here, many times a second.
-    logging.getLogger("asyncbus").addHandler(logging.NullHandler())
     figures: Figures = Counter()
 
     @hypothesis.seed(seed)
@@ -59,19 +56,20 @@ def explore(
         return BusMachine(folder, make, figures)
 
     try:
-        run_state_machine_as_test(
-            machine,  # type: ignore[arg-type]  # it calls it, and that is all
-            settings=settings(
-                max_examples=RUNS,
-                stateful_step_count=STEPS,
-                database=None,
-                deadline=None,
-                derandomize=False,
-                report_multiple_bugs=False,
-                suppress_health_check=list(HealthCheck),
-                phases=[Phase.generate, Phase.shrink] if shrink else [Phase.generate],
-            ),
-        )
+        with quiet():
+            run_state_machine_as_test(
+                machine,  # type: ignore[arg-type]  # it calls it, and that is all
+                settings=settings(
+                    max_examples=RUNS,
+                    stateful_step_count=STEPS,
+                    database=None,
+                    deadline=None,
+                    derandomize=False,
+                    report_multiple_bugs=False,
+                    suppress_health_check=list(HealthCheck),
+                    phases=[Phase.generate, Phase.shrink] if shrink else [Phase.generate],
+                ),
+            )
     except Exception as error:  # whatever a step raises that its rule does not expect is a broken promise
         steps = "\n".join(getattr(error, "__notes__", ()))
         raise Violation(f"{type(error).__name__}: {error}\n{steps}") from error

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import logging
 from collections import Counter
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager, nullcontext
@@ -23,7 +22,7 @@ from tests.reliability.simulation_loop import SimulatedLoop
 from tests.reliability.simulation_publishers import TYPES, clear, close, drain, flush, publish
 from tests.reliability.simulation_readers import handle, iterate, query, replay, unsubscribe, wait_for
 from tests.reliability.simulation_world import VirtualClock, World
-from tests.reliability.trials import MEMORY, Figures, Tool, Violation
+from tests.reliability.trials import MEMORY, Figures, Tool, Violation, quiet
 
 _ACTORS: Final = (
     *("publisher",) * 6,
@@ -58,7 +57,7 @@ def play(seed: int, aim: Place | None = None, folder: Path | None = None) -> Pla
     Raises:
         Violation: a promise was broken.
     """
-    with _quietly():
+    with quiet(), _without_collections():
         scene = _Scene(seed, aim, folder)
         with scene.store.on_lanes(scene.loop, scene.rng) if isinstance(scene.store, File) else nullcontext():
             problems = scene.loop.run(scene.play())
@@ -76,16 +75,13 @@ def trial(seed: int, folder: Path) -> Figures:
 
 
 @contextmanager
-def _quietly() -> Iterator[None]:
-    """Without logs, for the bus is made to fail; and without a collection of garbage that no seed knows of."""
-    logger = logging.getLogger("asyncbus")
-    was_disabled, logger.disabled = logger.disabled, True
+def _without_collections() -> Iterator[None]:
+    """Without a collection of garbage that no seed knows of."""
     gc.disable()
     try:
         yield
     finally:
         gc.enable()
-        logger.disabled = was_disabled
 
 
 class _Scene:

@@ -7,6 +7,7 @@ makes the long ones (`make soak`) and replays single trials.
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import shutil
@@ -15,6 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 
@@ -38,6 +40,17 @@ def no_obstacle() -> str | None:
 def needs_strace() -> str | None:
     """For tools that trace system calls: why none can be traced here, if so."""
     return None if shutil.which("strace") else "strace is not installed: apt-get install strace"
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without what a bus logs: where it is made to fail, that is expected, many times a second."""
+    logger = logging.getLogger("asyncbus")
+    was_disabled, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = was_disabled
 
 
 class Tool(Struct, frozen=True, kw_only=True):
