@@ -80,14 +80,14 @@ class Ballast:
 # ----------------------------------------------------------------------------------------------- while publishing
 
 
-def fill_while_publishing(chance: Random, folder: Path, store: Store) -> Figures:
+def fill_while_publishing(random: Random, folder: Path, store: Store) -> Figures:
     """Every publish is answered: stored or `StoreFullError`. Reading goes on; with space, so does publishing."""
     with SmallDisk(folder, 24) as disk:
         ballast = Ballast(disk.path)
         # Half of it: what is in the write-ahead log is to have a place in the database afterwards.
-        ballast.take(chance.randint(10, 12))
-        opened = partial(store, disk.path / "log.db", synchronous=chance.choice(("full", "normal")))
-        filling = _Filling(opened, payload="x" * int(10 ** chance.uniform(2, 4.8)))
+        ballast.take(random.randint(10, 12))
+        opened = partial(store, disk.path / "log.db", synchronous=random.choice(("full", "normal")))
+        filling = _Filling(opened, payload="x" * int(10 ** random.uniform(2, 4.8)))
         _run(filling.run(ballast))
         _run(filling.look_again())
     return filling.figures
@@ -168,7 +168,7 @@ class _Filling:
 # ----------------------------------------------------------------------------------------------- before it is opened
 
 
-def fill_before_opening(chance: Random, folder: Path, store: Store) -> Figures:
+def fill_before_opening(random: Random, folder: Path, store: Store) -> Figures:
     """No half-made log is left, and what is there can be opened when there is space again."""
     figures: Figures = Counter()
     for place, disk in enumerate((SmallDisk, MemoryDisk)):
@@ -205,7 +205,7 @@ async def _open_on_a_full_disk(folder: Path, store: Store) -> None:
 # ----------------------------------------------------------------------------------------------- before a checkpoint
 
 
-def fill_before_a_checkpoint(chance: Random, folder: Path, store: Store) -> Figures:
+def fill_before_a_checkpoint(random: Random, folder: Path, store: Store) -> Figures:
     """Where the write-ahead log cannot be moved publishes go on, and a warning is logged, until it cannot grow."""
     with SmallDisk(folder, 192) as disk:
         return _run(_checkpoint_on_a_full_disk(disk.path, store))

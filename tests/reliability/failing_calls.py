@@ -51,9 +51,9 @@ def trial(seed: int, folder: Path) -> Figures:
     among = points()
     round_, place = divmod(seed, len(among))
     point = among[place]
-    chance = Random(str(point))
-    fault = FAULTS[(chance.randrange(len(FAULTS)) + round_) % len(FAULTS)]
-    killed = (chance.randrange(2) + round_ // len(FAULTS)) % 2 == 1
+    random = Random(str(point))
+    fault = FAULTS[(random.randrange(len(FAULTS)) + round_) % len(FAULTS)]
+    killed = (random.randrange(2) + round_ // len(FAULTS)) % 2 == 1
     return strike(point, fault, folder, killed=killed)
 
 

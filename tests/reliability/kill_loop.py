@@ -37,13 +37,13 @@ CALLS_OF_CREATION: Final = {"rename": 1, "fsync": 1}
 
 def trial(seed: int, folder: Path, *, store: Callable[..., SQLiteStore] = SQLiteStore) -> Figures:
     """Kill so many children of one log, then let one live to see that all is well."""
-    chance = Random(seed)
+    random = Random(seed)
     ledger = Ledger()
     path = folder / "log.db"
     lives = 0
     while ledger.figures["kills"] < KILLS:
         lives += 1
-        _live_and_die(_life(chance, lives, path, store), ledger, folder, chance)
+        _live_and_die(_life(random, lives, path, store), ledger, folder, random)
     with child(Life(number=lives + 1, seed=seed, path=path, closes_after=0), ledger, folder):
         pass
     with closing(sqlite3.connect(path)) as connection:
@@ -54,24 +54,24 @@ def trial(seed: int, folder: Path, *, store: Callable[..., SQLiteStore] = SQLite
     return ledger.figures
 
 
-def _life(chance: Random, number: int, path: Path, store: Callable[..., SQLiteStore]) -> Life:
+def _life(random: Random, number: int, path: Path, store: Callable[..., SQLiteStore]) -> Life:
     return Life(
         number=number,
-        seed=chance.randrange(2**32),
+        seed=random.randrange(2**32),
         path=path,
-        synchronous=chance.choice(("full", "normal")),
-        weight=chance.choices((0, 1, 2), (6, 3, 1))[0],
-        clears_after=chance.choice((0, 0, 0, chance.randint(1, 300))),
+        synchronous=random.choice(("full", "normal")),
+        weight=random.choices((0, 1, 2), (6, 3, 1))[0],
+        clears_after=random.choice((0, 0, 0, random.randint(1, 300))),
         store=store,
     )
 
 
-def _live_and_die(life: Life, ledger: Ledger, folder: Path, chance: Random) -> None:
+def _live_and_die(life: Life, ledger: Ledger, folder: Path, random: Random) -> None:
     ways = [_kill_at_a_moment, _kill_at_a_count, _kill_while_closing]
     if can_trace():
         ways.append(_kill_at_a_call)
     # Of counts and moments each order of magnitude is as likely as the others.
-    died = chance.choice(ways)(life, ledger, folder, chance)
+    died = random.choice(ways)(life, ledger, folder, random)
     if died is None:
         ledger.figures["ended before they could be killed"] += 1
     else:
@@ -79,27 +79,27 @@ def _live_and_die(life: Life, ledger: Ledger, folder: Path, chance: Random) -> N
         ledger.figures[died] += 1
 
 
-def _kill_at_a_moment(life: Life, ledger: Ledger, folder: Path, chance: Random) -> str | None:
+def _kill_at_a_moment(life: Life, ledger: Ledger, folder: Path, random: Random) -> str | None:
     """Mostly while it opens the log, mends what the last kill has left, and checks it."""
-    moment = 10 ** chance.uniform(-2.5, -0.5)
+    moment = 10 ** random.uniform(-2.5, -0.5)
     with child(life, ledger, folder) as one:
         one.watch(lambda: one.age >= moment)
         one.kill()
     return "kills at a moment"
 
 
-def _kill_at_a_count(life: Life, ledger: Ledger, folder: Path, chance: Random) -> str | None:
+def _kill_at_a_count(life: Life, ledger: Ledger, folder: Path, random: Random) -> str | None:
     """While it publishes."""
-    enough = ledger.figures["acknowledged"] + 10 ** chance.uniform(0, 3)
+    enough = ledger.figures["acknowledged"] + 10 ** random.uniform(0, 3)
     with child(life, ledger, folder) as one:
         one.watch(lambda: ledger.figures["acknowledged"] >= enough)
         one.kill()
     return "kills at a count"
 
 
-def _kill_while_closing(life: Life, ledger: Ledger, folder: Path, chance: Random) -> str | None:
-    moment = 10 ** chance.uniform(-4, -1.5)
-    life = structs.replace(life, closes_after=round(10 ** chance.uniform(0, 2.5)))
+def _kill_while_closing(life: Life, ledger: Ledger, folder: Path, random: Random) -> str | None:
+    moment = 10 ** random.uniform(-4, -1.5)
+    life = structs.replace(life, closes_after=round(10 ** random.uniform(0, 2.5)))
     with child(life, ledger, folder) as one:
         if one.watch(lambda: ledger.closing):
             time.sleep(moment)
@@ -107,13 +107,13 @@ def _kill_while_closing(life: Life, ledger: Ledger, folder: Path, chance: Random
     return "kills while closing" if one.killed else None
 
 
-def _kill_at_a_call(life: Life, ledger: Ledger, folder: Path, chance: Random) -> str | None:
+def _kill_at_a_call(life: Life, ledger: Ledger, folder: Path, random: Random) -> str | None:
     """At a system call, if it makes so many; half of the time it closes the log before long."""
     calls = CALLS if life.path.exists() else CALLS | CALLS_OF_CREATION
-    name = chance.choice(list(calls))
+    name = random.choice(list(calls))
     enough = ledger.figures["acknowledged"] + 300
-    life = structs.replace(life, closes_after=chance.choice((None, chance.randint(0, 100))))
-    with child(life, ledger, folder, dies_at=SystemCall(name, chance.randint(1, calls[name]))) as one:
+    life = structs.replace(life, closes_after=random.choice((None, random.randint(0, 100))))
+    with child(life, ledger, folder, dies_at=SystemCall(name, random.randint(1, calls[name]))) as one:
         if one.watch(lambda: ledger.figures["acknowledged"] >= enough):
             one.kill()
             return "kills at a count"

@@ -38,15 +38,15 @@ def trial(
     store: Callable[..., SQLiteStore] = SQLiteStore,
 ) -> Figures:
     """Cut the power so many times, then let one child live to see that all is well."""
-    chance = Random(seed)
+    random = Random(seed)
     ledger = Ledger()
     lives = 0
     path = folder / "disk" / "log.db"
     with SmallDisk(folder, 256) as disk:  # what many lives write has room in it
         while ledger.figures["cuts"] + ledger.figures["cuts at NORMAL"] < CUTS:
             lives += 1
-            life = _life(chance, lives, path, chance.choice(modes), store)
-            _live_and_lose_power(life, ledger, folder, disk, chance)
+            life = _life(random, lives, path, random.choice(modes), store)
+            _live_and_lose_power(life, ledger, folder, disk, random)
             ledger.figures["cuts" if life.synchronous == "full" else "cuts at NORMAL"] += 1
             disk.unmount()
             disk.mount()
@@ -55,24 +55,24 @@ def trial(
     return ledger.figures
 
 
-def _life(chance: Random, number: int, path: Path, synchronous: Synchronous, store: Callable[..., SQLiteStore]) -> Life:
+def _life(random: Random, number: int, path: Path, synchronous: Synchronous, store: Callable[..., SQLiteStore]) -> Life:
     return Life(
         number=number,
-        seed=chance.randrange(2**32),
+        seed=random.randrange(2**32),
         path=path,
         synchronous=synchronous,
-        weight=chance.choices((0, 1, 2), (6, 3, 1))[0],
-        clears_after=chance.choice((0, 0, 0, chance.randint(1, 300))),
-        closes_after=chance.choice((None, None, None, chance.randint(1, 300))),
+        weight=random.choices((0, 1, 2), (6, 3, 1))[0],
+        clears_after=random.choice((0, 0, 0, random.randint(1, 300))),
+        closes_after=random.choice((None, None, None, random.randint(1, 300))),
         store=store,
     )
 
 
-def _live_and_lose_power(life: Life, ledger: Ledger, folder: Path, disk: SmallDisk, chance: Random) -> None:
+def _live_and_lose_power(life: Life, ledger: Ledger, folder: Path, disk: SmallDisk, random: Random) -> None:
     """The cut comes at a count of acknowledgements or, mostly while the log is opened, at a moment."""
-    enough = ledger.figures["acknowledged"] + 10 ** chance.uniform(0, 3.2)
-    moment = chance.choice((None, None, None, 10 ** chance.uniform(-2.5, -0.5)))
-    under_load = chance.random() < 0.5
+    enough = ledger.figures["acknowledged"] + 10 ** random.uniform(0, 3.2)
+    moment = random.choice((None, None, None, 10 ** random.uniform(-2.5, -0.5)))
+    under_load = random.random() < 0.5
     with child(life, ledger, folder) as one:
 
         def due() -> bool:

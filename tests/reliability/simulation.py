@@ -59,7 +59,7 @@ def play(seed: int, aim: Place | None = None, folder: Path | None = None) -> Pla
     """
     with quiet(), _without_collections():
         scene = _Scene(seed, aim, folder)
-        with scene.store.on_lanes(scene.loop, scene.rng) if isinstance(scene.store, File) else nullcontext():
+        with scene.store.on_lanes(scene.loop, scene.random) if isinstance(scene.store, File) else nullcontext():
             problems = scene.loop.run(scene.play())
         # What nobody looked at says so when it is freed.
         gc.collect(0)
@@ -88,48 +88,48 @@ class _Scene:
     """The world, its actors, and what befalls them."""
 
     def __init__(self, seed: int, aim: Place | None, folder: Path | None) -> None:
-        rng = self.rng = Random(seed)
+        random = self.random = Random(seed)
         # No sockets, signals and processes: what it lacks nobody here asks for.
-        self.loop = SimulatedLoop(rng, in_order=rng.random() < 0.25)  # type: ignore[abstract]
+        self.loop = SimulatedLoop(random, in_order=random.random() < 0.25)  # type: ignore[abstract]
         self.ledger = Ledger()
-        removes = rng.random() < 0.3
-        in_file = rng.random() < 0.1
-        self.faults = Faults(rng, rng.choice((0, 0, 0, 0.1, 0.3)))
-        batch_limit = rng.choice((1, 2, 8, 4096))
+        removes = random.random() < 0.3
+        in_file = random.random() < 0.1
+        self.faults = Faults(random, random.choice((0, 0, 0, 0.1, 0.3)))
+        batch_limit = random.choice((1, 2, 8, 4096))
         self.store: File | SimulatedStore = (
             File(folder / "events.db", self.ledger, self.faults, batch_limit)
             if in_file and folder is not None
-            else self._in_memory(batch_limit, bounded=removes and rng.random() < 0.5)
+            else self._in_memory(batch_limit, bounded=removes and random.random() < 0.5)
         )
         bus = EventBus(
             self.store,
-            inbox_capacity=rng.choice((4, 5, 8, 64)),
-            recent_capacity=rng.choice((1, 8)),
+            inbox_capacity=random.choice((4, 5, 8, 64)),
+            recent_capacity=random.choice((1, 8)),
             close_timeout=0.1,
-            clock=VirtualClock(self.loop, rng),
+            clock=VirtualClock(self.loop, random),
         )
-        self.world = World(self.loop, rng, bus, self.ledger, removes=removes)
+        self.world = World(self.loop, random, bus, self.ledger, removes=removes)
         self.cancelling = (
-            self._cancelling(aim or rng.choice(PLACES), rng.choice((1, 1, 2, 5)))
-            if aim or rng.random() < 0.6
-            else self._cancelling("", rng.randrange(1, 150))
-            if rng.random() < 0.2
-            else self._cancelling(rng.choice(_BUS), rng.randrange(10)),
-            *(self._cancelling(rng.choice(_ACTORS), rng.randrange(16)) for _ in range(rng.randrange(4))),
+            self._cancelling(aim or random.choice(PLACES), random.choice((1, 1, 2, 5)))
+            if aim or random.random() < 0.6
+            else self._cancelling("", random.randrange(1, 150))
+            if random.random() < 0.2
+            else self._cancelling(random.choice(_BUS), random.randrange(10)),
+            *(self._cancelling(random.choice(_ACTORS), random.randrange(16)) for _ in range(random.randrange(4))),
         )
         self.loop.steps = self.cancelling
         self._actors: list[asyncio.Task[None]] = []
 
     def _in_memory(self, batch_limit: int, *, bounded: bool) -> SimulatedStore:
-        rng = self.rng
-        inner = MemoryStore(max_events=rng.randrange(2, 8) if bounded else None)
-        lanes = (Lane(self.loop, rng), Lane(self.loop, rng))
+        random = self.random
+        inner = MemoryStore(max_events=random.randrange(2, 8) if bounded else None)
+        lanes = (Lane(self.loop, random), Lane(self.loop, random))
         store = SimulatedStore(inner, self.ledger, lanes, self.faults, batch_limit)
-        store.remember([rng.choice(TYPES) for _ in range(rng.choice((0, 0, 3, 20)))])
+        store.remember([random.choice(TYPES) for _ in range(random.choice((0, 0, 3, 20)))])
         return store
 
     def _cancelling(self, victim: str | Place, nth: int) -> Cancelling:
-        return Cancelling(victim, nth, late=self.rng.random() < 0.5, tasks=self.loop.tasks)
+        return Cancelling(victim, nth, late=self.random.random() < 0.5, tasks=self.loop.tasks)
 
     @property
     def struck(self) -> list[asyncio.Task[Any]]:
@@ -138,20 +138,20 @@ class _Scene:
 
     async def play(self) -> list[str]:
         """What was found."""
-        world, rng = self.world, self.rng
-        host = self._start(world.host(rng.choice(("leave", "leave", "close", "early", "by an error"))), "host")
+        world, random = self.world, self.random
+        host = self._start(world.host(random.choice(("leave", "leave", "close", "early", "by an error"))), "host")
         # Also where it was cancelled before it has begun.
         host.add_done_callback(lambda _: world.opened.set())
         actors = [self._start(publish(world, name), name) for name in self._names("publisher", 1, 4)]
         for name in self._names("reader", 0, 3):
             self._start(iterate(world, name), name)
         actors += [self._start(handle(world, name), name) for name in self._names("handler", 0, 3)]
-        actors += [self._start(kind(world, name), name) for kind, name in _LOOKING if rng.random() < 0.3]
-        if rng.random() < 0.3:
+        actors += [self._start(kind(world, name), name) for kind, name in _LOOKING if random.random() < 0.3]
+        if random.random() < 0.3:
             self._start(wait_for(world, "wait for"), "wait for")
         others = (flush, drain, unsubscribe, *((clear,) if world.removes else ()))
-        actors += [self._start(other(world), other.__name__) for other in others if rng.random() < 0.4]
-        if rng.random() < 0.1:
+        actors += [self._start(other(world), other.__name__) for other in others if random.random() < 0.4]
+        if random.random() < 0.1:
             self._start(close(world), "close")
         await self.loop.idle()
         found = [] if world.closing or host.done() else list(checks.while_quiet(world, actors, harmed=self.harmed))
@@ -162,7 +162,7 @@ class _Scene:
         return [*self._left(), *checks.after(world, harmed=self.harmed, faults=self.faults)]
 
     def _names(self, kind: str, least: int, most: int) -> list[str]:
-        return [f"{kind} {number}" for number in range(self.rng.randint(least, most))]
+        return [f"{kind} {number}" for number in range(self.random.randint(least, most))]
 
     def _start(self, acting: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         task = self.loop.create_task(acting, name=name)

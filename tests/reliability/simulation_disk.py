@@ -84,9 +84,9 @@ class Lane:
     Nobody who stops waiting for it keeps it from acting.
     """
 
-    def __init__(self, loop: SimulatedLoop, rng: Random) -> None:
+    def __init__(self, loop: SimulatedLoop, random: Random) -> None:
         self._loop = loop
-        self._rng = rng
+        self._random = random
         self._free_at = 0.0
 
     async def do(self, act: Callable[[], T]) -> T:
@@ -109,7 +109,7 @@ class Lane:
             self._loop.call_later(self._delay(), _answer, answer, value)
 
     def _delay(self) -> float:
-        return self._rng.choice(_DELAYS) * TURN
+        return self._random.choice(_DELAYS) * TURN
 
 
 def _answer(future: asyncio.Future[T] | None, value: T) -> None:
@@ -129,8 +129,8 @@ class Faults:
         full, failed: whether it has happened.
     """
 
-    def __init__(self, rng: Random, often: float) -> None:
-        self._rng = rng
+    def __init__(self, random: Random, often: float) -> None:
+        self._random = random
         self._often = often
         self.full = False
         self.failed = False
@@ -139,8 +139,8 @@ class Faults:
         """Raised instead of writing."""
         if self.failed:
             raise StoreFailedError("it failed before")
-        if self._often and self._rng.random() < self._often:
-            if self._rng.random() < 0.1:
+        if self._often and self._random.random() < self._often:
+            if self._random.random() < 0.1:
                 self.failed = True
                 raise StoreFailedError("an I/O error before anything was written", outcome_unknown=True)
             self.full = True
@@ -148,7 +148,7 @@ class Faults:
 
     def after(self) -> None:
         """Raised though it was written."""
-        if self._often and self._rng.random() < self._often / 10:
+        if self._often and self._random.random() < self._often / 10:
             self.failed = True
             raise StoreFailedError("an I/O error after all was written", outcome_unknown=True)
 

@@ -63,14 +63,14 @@ class File(SQLiteStore):
         await super().clear()
 
     @contextmanager
-    def on_lanes(self, loop: SimulatedLoop, rng: Random) -> Iterator[None]:
+    def on_lanes(self, loop: SimulatedLoop, random: Random) -> Iterator[None]:
         """Have what SQLite does done by the loop itself, some time after it was asked."""
 
         async def run_sync(act: Callable[[], Any]) -> Any:
-            return await Lane(loop, rng).do(act)
+            return await Lane(loop, random).do(act)
 
         def queue() -> _LaneQueue:
-            return _LaneQueue(Lane(loop, rng), self._observe)
+            return _LaneQueue(Lane(loop, random), self._observe)
 
         def thread(*, target: object, args: tuple[_LaneQueue]) -> _NoThread:
             return _NoThread(args[0], self._alive)

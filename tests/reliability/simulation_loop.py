@@ -49,7 +49,7 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
     to `call_soon`, run in the order in which they came.
 
     Args:
-        rng: makes the choices.
+        random: makes the choices.
         in_order: whatever is ready first runs first, as asyncio's own loops do it.
 
     Attributes:
@@ -58,8 +58,8 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         steps: look at each step of each task.
     """
 
-    def __init__(self, rng: Random, *, in_order: bool) -> None:
-        self._rng = rng
+    def __init__(self, random: Random, *, in_order: bool) -> None:
+        self._random = random
         self._in_order = in_order
         self._now = 0.0
         self._ready: list[tuple[object, asyncio.Handle]] = []
@@ -128,7 +128,7 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
     def _choose(self) -> int:
         if self._in_order or len(self._ready) == 1:
             return 0
-        chain, _ = self._rng.choice(self._ready)
+        chain, _ = self._random.choice(self._ready)
         return next(place for place, (other, _) in enumerate(self._ready) if other is chain)
 
     def _run(self, handle: asyncio.Handle) -> None:

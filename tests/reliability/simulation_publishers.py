@@ -19,23 +19,23 @@ async def publish(world: World, name: str) -> None:
     """Publish some events, one after the other; then ask what became of some of them."""
     await world.opened.wait()
     number = 0
-    for _ in range(world.rng.randrange(2, 9)):
+    for _ in range(world.random.randrange(2, 9)):
         await world.pause()
         number += await publish_somehow(world, name, number)
     for attempt, receipt in tuple(world.pending):
-        if attempt.payloads[0].startswith(name) and world.rng.random() < 0.5:
+        if attempt.payloads[0].startswith(name) and world.random.random() < 0.5:
             await ask(world, attempt, receipt)
 
 
 async def publish_somehow(world: World, name: str, number: int) -> int:
     """One publish, and what came of it; how many events it had."""
-    way = world.rng.choice(_WAYS)
-    members = world.rng.randrange(1, 5) if way == "many" else 1
-    attempt = Attempt(world.rng.choice(TYPES), [f"{name}/{number + place}" for place in range(members)])
+    way = world.random.choice(_WAYS)
+    members = world.random.randrange(1, 5) if way == "many" else 1
+    attempt = Attempt(world.random.choice(TYPES), [f"{name}/{number + place}" for place in range(members)])
     if way == "same id":
         # The same content for all who use it; now and then it is another, which is a conflict.
-        shared = world.rng.randrange(_SHARED_IDS)
-        content = shared if world.rng.random() < 0.9 else f"{shared} again"
+        shared = world.random.randrange(_SHARED_IDS)
+        content = shared if world.random.random() < 0.9 else f"{shared} again"
         attempt = Attempt("a", [f"shared/{content}"], f"id-{shared}")
     world.attempts.append(attempt)
     try:
@@ -61,7 +61,7 @@ async def _propose(world: World, attempt: Attempt, way: str) -> None:
         case "many":
             world.told(attempt, await bus.publish_many([NewEvent(type, each) for each in attempt.payloads]))
         case "timeout":
-            timeout = world.rng.choice((0, 0.00005, 0.0002, 10))
+            timeout = world.random.choice((0, 0.00005, 0.0002, 10))
             world.told(attempt, [await bus.publish(type, payload, timeout=timeout)])
         case "nowait":
             _accept(world, attempt, bus.publish_nowait(type, payload))
@@ -110,7 +110,7 @@ async def drain(world: World) -> None:
         head = world.bus.statistics().head
         handled = [reader for reader in world.readers if reader.name.startswith("handler")]
         with suppress(AsyncBusError, DrainTimeoutError):
-            await world.bus.drain(world.rng.choice((None, 0.0005, 0.005)))
+            await world.bus.drain(world.random.choice((None, 0.0005, 0.005)))
             if world.closing:  # a handler that closes the bus is waited for by nobody
                 return
             for reader in handled:
@@ -122,7 +122,7 @@ async def drain(world: World) -> None:
 async def clear(world: World) -> None:
     """Remove all events once."""
     await world.opened.wait()
-    for _ in range(world.rng.randrange(8)):
+    for _ in range(world.random.randrange(8)):
         await world.pause()
     acknowledged = world.acknowledged
     with suppress(AsyncBusError):
@@ -133,8 +133,8 @@ async def clear(world: World) -> None:
 
 async def close(world: World) -> None:
     """Close the bus beside its host, while others may be at work, or while it is being opened."""
-    if world.rng.random() < 0.5:
+    if world.random.random() < 0.5:
         await world.opened.wait()
-    await asyncio.sleep(world.rng.randrange(1, 100) * 1e-5)
+    await asyncio.sleep(world.random.randrange(1, 100) * 1e-5)
     world.closing = True
     await world.bus.close()

@@ -20,13 +20,13 @@ async def iterate(world: World, name: str) -> None:
     reader = world.subscribe(name)
     if reader is None or reader.subscription is None:
         return
-    stay = world.rng.random() < 0.7
+    stay = world.random.random() < 0.7
     try:
         async with reader.subscription as events:
             async for event in events:
                 world.delivered(reader, event)
                 await world.pause()
-                if not stay and world.rng.random() < 0.2:
+                if not stay and world.random.random() < 0.2:
                     reader.left = True
                     break
             else:
@@ -43,9 +43,9 @@ async def handle(world: World, name: str) -> None:
     """Subscribe a handler."""
     await world.opened.wait()
     await world.pause()
-    make = _plain if world.rng.random() < 0.2 else _handler
+    make = _plain if world.random.random() < 0.2 else _handler
     reader = world.subscribe(name, lambda reader: make(world, reader))
-    if reader is not None and reader.subscription is not None and world.rng.random() < 0.2:
+    if reader is not None and reader.subscription is not None and world.random.random() < 0.2:
         async with reader.subscription:
             await world.pause()
             reader.left = True
@@ -55,14 +55,14 @@ async def handle(world: World, name: str) -> None:
 def _plain(world: World, reader: Reader) -> Callable[[Event], None]:
     def handler(event: Event) -> None:
         world.delivered(reader, event)
-        if world.rng.random() < 0.3:
+        if world.random.random() < 0.3:
             world.loop.pass_time(0.006)  # longer than a handler may keep the loop
 
     return handler
 
 
 def _handler(world: World, reader: Reader) -> Callable[[Event], Awaitable[None]]:
-    kind = world.rng.choice(
+    kind = world.random.choice(
         ("patient", "patient", "failing", "publishing", "closing", "leaving", "neighbour", "stuck", "stuck")
     )
 
@@ -70,7 +70,7 @@ def _handler(world: World, reader: Reader) -> Callable[[Event], Awaitable[None]]
         world.delivered(reader, event)
         try:
             await world.pause()
-            if world.rng.random() < 0.3:
+            if world.random.random() < 0.3:
                 await _do(kind, world, reader)
         except asyncio.CancelledError:
             reader.left = True
@@ -104,7 +104,7 @@ def _end_neighbour(world: World, reader: Reader) -> None:
     """End somebody else's subscription, without waiting: that one may be about to do the same to this one."""
     others = [other for other in world.readers if other is not reader and other.subscription is not None]
     if others:
-        chosen = world.rng.choice(others)
+        chosen = world.random.choice(others)
         cast("Any", chosen.subscription).end()
         chosen.left = chosen.closed = True
 
@@ -116,7 +116,7 @@ async def unsubscribe(world: World) -> None:
         await world.pause()
     chosen = [reader for reader in world.readers if reader.subscription is not None]
     if chosen:
-        reader = world.rng.choice(chosen)
+        reader = world.random.choice(chosen)
         reader.left = True
         await cast("Any", reader.subscription).close()
         reader.closed = True
@@ -127,10 +127,10 @@ async def replay(world: World, name: str) -> None:
     await world.opened.wait()
     await world.pause()
     head = world.bus.statistics().head
-    since = None if world.removes else world.rng.choice((None, world.moment()))
+    since = None if world.removes else world.random.choice((None, world.moment()))
     try:
         events = world.bus.replay(
-            "*", start="earliest" if since is None else since, speed=world.rng.choice((None, 0.5, 2.0))
+            "*", start="earliest" if since is None else since, speed=world.random.choice((None, 0.5, 2.0))
         )
     except AsyncBusError:
         return
@@ -155,7 +155,7 @@ async def wait_for(world: World, name: str) -> None:
     await world.pause()
     reader = Reader(name, "a*", "catch_up", world.bus.statistics().head, left=True)
     with suppress(AsyncBusError, TimeoutError):
-        waiting = world.bus.wait_for("a*", timeout=world.rng.choice((0.0001, 0.001, None)))
+        waiting = world.bus.wait_for("a*", timeout=world.random.choice((0.0001, 0.001, None)))
         await world.pause()
         world.delivered(reader, await waiting)
         world.readers.append(reader)
@@ -169,7 +169,7 @@ async def query(world: World, name: str) -> None:
         floor = world.ledger.floor
         acknowledged = world.acknowledged
         with suppress(AsyncBusError):
-            where = world.rng.choice((None, lambda event: True))
+            where = world.random.choice((None, lambda event: True))
             found = [event.sequence for event in await world.bus.query(where=where, limit=None)]
             dense = found == list(range(found[0], found[-1] + 1)) if found else True
             world.expect(dense and world.ledger.rows.keys() >= set(found), f"{name} found {found}")

@@ -21,12 +21,12 @@ Outcome = Literal["stored", "not stored", "unknown"]
 class VirtualClock:
     """The loop's time; as wall clocks do, it is set back now and then."""
 
-    def __init__(self, loop: SimulatedLoop, rng: Random) -> None:
+    def __init__(self, loop: SimulatedLoop, random: Random) -> None:
         self._loop = loop
-        self._rng = rng
+        self._random = random
 
     def now(self) -> int:
-        return START + round(self._loop.time() * 1e6) - self._rng.choice((0, 0, 0, 500))
+        return START + round(self._loop.time() * 1e6) - self._random.choice((0, 0, 0, 500))
 
     def monotonic(self) -> float:
         return self._loop.time()
@@ -93,7 +93,7 @@ class World(Struct, eq=False):
     """
 
     loop: SimulatedLoop
-    rng: Random
+    random: Random
     bus: EventBus
     ledger: Ledger
     removes: bool = False
@@ -113,18 +113,18 @@ class World(Struct, eq=False):
 
     def moment(self) -> datetime:
         """One in the scene, or shortly after."""
-        return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=START + self.rng.randrange(3000))
+        return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=START + self.random.randrange(3000))
 
     async def pause(self) -> None:
         """A few turns, some time, or neither."""
-        kind = self.rng.random()
+        kind = self.random.random()
         if kind < 0.4:
             return
         if kind < 0.7:
-            for _ in range(self.rng.randrange(1, 4)):
+            for _ in range(self.random.randrange(1, 4)):
                 await asyncio.sleep(0)
         else:
-            await asyncio.sleep(self.rng.randrange(1, 40) * 1e-5)
+            await asyncio.sleep(self.random.randrange(1, 40) * 1e-5)
 
     async def host(self, how: str) -> None:
         """Open the bus, and leave it when it is time, or by an error."""
@@ -132,7 +132,7 @@ class World(Struct, eq=False):
             async with self.bus:
                 self.opened.set()
                 if how == "early":
-                    await asyncio.sleep(self.rng.randrange(1, 100) * 1e-5)
+                    await asyncio.sleep(self.random.randrange(1, 100) * 1e-5)
                 else:
                     await self.leaving.wait()
                 self.closing = True
@@ -168,29 +168,29 @@ class World(Struct, eq=False):
 
     def subscribe(self, name: str, handler: Any = None) -> Reader | None:
         """A subscription of some kind, and what it is owed; None: the bus is closed."""
-        rng = self.rng
-        start: Any = rng.choice(("latest", "latest", "earliest", "sequence", "moment"))
+        random = self.random
+        start: Any = random.choice(("latest", "latest", "earliest", "sequence", "moment"))
         if start == "sequence":
-            start = rng.randint(min(self.ledger.floor, self.acknowledged), self.acknowledged) + 1
+            start = random.randint(min(self.ledger.floor, self.acknowledged), self.acknowledged) + 1
         elif start == "moment":
             # What was removed before anybody looked for the moment, nobody is owed; so it is left to the other scenes.
             start = "earliest" if self.removes else self.moment()
-        when_full: WhenFull = rng.choice(("catch_up", "catch_up", "block", "drop_oldest", "fail"))
-        reader = Reader(name, rng.choice(("*", "*", "a", "a.*", "b*")), when_full, 0)
+        when_full: WhenFull = random.choice(("catch_up", "catch_up", "block", "drop_oldest", "fail"))
+        reader = Reader(name, random.choice(("*", "*", "a", "a.*", "b*")), when_full, 0)
         handle = None if handler is None else handler(reader)
         try:
             subscription = self.bus.subscribe(
                 reader.pattern,
                 handle,
                 start=start,
-                capacity=rng.choice((1, 2, 3, 50)),
+                capacity=random.choice((1, 2, 3, 50)),
                 when_full=when_full,
-                priority=rng.randrange(2),
+                priority=random.randrange(2),
             )
         except AsyncBusError:
             return None
         reader.subscription = subscription
-        subscription._page_size = rng.choice((1, 2, 512))
+        subscription._page_size = random.choice((1, 2, 512))
         reader.owed_above = subscription.position
         if start == "latest":
             failed = self.bus.health().status == "failed"
