@@ -19,7 +19,11 @@ import msgspec
 
 from asyncbus import EventBus, SQLiteStore
 from asyncbus.store import checkpoints
+from tests.reliability.broken import CarelessStore, HeedlessStore
 from tests.reliability.crash_states_plan import Act, Operation, Synchronous, events_of, plan
+
+STORES = {"none": SQLiteStore, "never syncs": CarelessStore, "watermark ahead": HeedlessStore}
+"""Fault → a store that has it."""
 
 
 class Worker:
@@ -43,16 +47,19 @@ class Worker:
     async def carry_out(self, act: Act) -> None:
         if act.operations:
             self.note(begins=[operation.number for operation in act.operations])
-        if act.kind == "beside":
-            await asyncio.gather(*map(self._publish, act.operations))
-        for operation in act.operations if act.kind in ("together", "clear") else ():
-            await (self._publish_many(operation) if operation.events else self._clear(operation))
-        if act.kind in ("pin", "unpin"):
-            self._pin.close()
-        if act.kind == "pin":
-            reader = self._pin.enter_context(closing(sqlite3.connect(f"{self._path.as_uri()}?mode=ro", uri=True)))
-            reader.execute("BEGIN")
-            reader.execute("SELECT count(*) FROM events").fetchone()
+        match act.kind:
+            case "beside":
+                await asyncio.gather(*map(self._publish, act.operations))
+            case "together":
+                for operation in act.operations:
+                    await self._publish_many(operation)
+            case "clear":
+                for operation in act.operations:
+                    await self._clear(operation)
+            case "pin":
+                self._pin_now()
+            case "unpin":
+                self._pin.close()
 
     async def _publish(self, operation: Operation) -> None:
         [event] = events_of(self._seed, operation)
@@ -67,22 +74,15 @@ class Worker:
         await self._bus.clear()
         self.note(stored=operation.number, sequence=await self._bus.latest_sequence())
 
+    def _pin_now(self) -> None:
+        """Begin a transaction that reads, in place of the one that was begun before."""
+        self._pin.close()
+        reader = self._pin.enter_context(closing(sqlite3.connect(f"{self._path.as_uri()}?mode=ro", uri=True)))
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM events").fetchone()
+
     def close(self) -> None:
         self._pin.close()
-
-
-async def break_it(store: SQLiteStore, fault: str) -> None:
-    """Break a promise on purpose, for the controls."""
-    if fault == "never syncs":
-        await store._writer.rows("PRAGMA synchronous = OFF")
-    elif fault == "watermark ahead":
-        move = store._checkpointer.move
-
-        async def always_all() -> bool:
-            await move()
-            return True
-
-        store._checkpointer.move = always_all  # type: ignore[method-assign]
 
 
 async def main(*arguments: str) -> None:
@@ -92,13 +92,12 @@ async def main(*arguments: str) -> None:
     todo = plan(int(seed), int(run))
     checkpoints.CHECKPOINT_PAGES = todo.checkpoint_pages  # type: ignore[misc]  # so that there are many
     for acts in todo.sessions:
-        store = SQLiteStore(path, synchronous=cast("Synchronous", synchronous))
+        store = STORES[fault](path, synchronous=cast("Synchronous", synchronous))
         bus = EventBus(store)
         worker = Worker(bus, path, int(seed), descriptor)
         # A reader that still holds its pin when the log is closed keeps SQLite from folding the -wal file in.
         with closing(worker):
             async with bus:
-                await break_it(store, fault)
                 await worker.note_opened()
                 for act in acts:
                     await worker.carry_out(act)
