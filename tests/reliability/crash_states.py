@@ -125,9 +125,8 @@ class Trial:
 
     async def _cut(self, disk: Disk, history: History) -> tuple[Contents, int]:
         """Cut the power now, in several ways; return what the last of them left, and how many operations that is."""
-        for contents in self._states(disk):
-            place = history.place(await self._look(contents))
-        return contents, place
+        left = [(contents, history.place(await self._look(contents))) for contents in self._states(disk)]
+        return left[-1]
 
     def _interrupted(self, disk: Disk, history: History, contents: Contents, place: int) -> tuple[Disk, History]:
         """Where a second process finds the log: the first was killed, or the power was cut."""
