@@ -67,7 +67,7 @@ class Found(Struct):
 
     rows: list[tuple[int, str, bool]] = field(default_factory=list)
     afterwards: list[int] | None = None
-    integrity: str = ""
+    damage: str | None = "nobody has looked for it"
 
 
 def found(lines: list[Line]) -> Found:
@@ -79,8 +79,8 @@ def found(lines: list[Line]) -> Found:
                 sorted_.rows = [tuple(row) for row in rows]
             case ["stored", _, sequences]:
                 sorted_.afterwards = sequences
-            case ["integrity", word]:
-                sorted_.integrity = word
+            case ["verified", sound, findings]:
+                sorted_.damage = None if sound else findings
     return sorted_
 
 
@@ -176,8 +176,8 @@ def _intact(log: Found, before: int) -> Iterator[str]:
         yield f"what was there before is gone: {ids}"
     if log.afterwards != [len(sequences) + 1]:
         yield f"it did not go on after event {len(sequences)}, but with {log.afterwards}"
-    if log.integrity != "ok":
-        yield f"integrity_check says {log.integrity}"
+    if log.damage is not None:
+        yield f"the log is damaged: {log.damage}"
 
 
 def _kept(program: Told, log: Found) -> Iterator[str]:

@@ -6,10 +6,9 @@ import asyncio
 import logging
 import os
 import signal
-import sqlite3
 import threading
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -184,8 +183,8 @@ def look(stage: Stage, phase: Phase, folder: Path) -> None:
     """Open the log again, where nothing fails; say what it holds, and whether it takes one more event."""
     _set_up(phase)
     asyncio.run(_look(stage, log_in(folder)))
-    with closing(sqlite3.connect(log_in(folder))) as connection:
-        stage.say("integrity", *connection.execute("PRAGMA integrity_check").fetchone())
+    verified = asyncbus.verify(log_in(folder))
+    stage.say("verified", verified.sound, str(verified))
 
 
 async def _look(stage: Stage, path: Path) -> None:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 from random import Random
 from typing import Final
 
 from msgspec import structs
 
-from asyncbus import SQLiteStore
+from asyncbus import SQLiteStore, verify
 from tests.reliability.children import SystemCall, can_trace, child
 from tests.reliability.ledger import Ledger
 from tests.reliability.lives import Life
@@ -46,10 +44,9 @@ def trial(seed: int, folder: Path, *, store: Callable[..., SQLiteStore] = SQLite
         _live_and_die(_life(random, lives, path, store), ledger, folder, random)
     with child(Life(number=lives + 1, seed=seed, path=path, closes_after=0), ledger, folder):
         pass
-    with closing(sqlite3.connect(path)) as connection:
-        found = connection.execute("PRAGMA integrity_check").fetchall()
-    if found != [("ok",)]:
-        raise Violation(f"SQLite finds the file damaged: {found}")
+    found = verify(path)
+    if not found.sound:
+        raise Violation(str(found))
     ledger.figures["logs"] += 1
     return ledger.figures
 
