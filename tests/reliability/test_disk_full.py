@@ -30,7 +30,7 @@ def test_full_disks_lose_nothing_and_heal(short_run: ShortRun) -> None:
         pytest.param(BitterStore, "failed before", id="the store does not heal"),
     ],
 )
-def test_a_full_disk_finds_a_broken_promise(store: type, found: str, finding: Finding) -> None:
+def test_a_store_that_breaks_a_promise_on_a_full_disk_is_found(store: type, found: str, finding: Finding) -> None:
     def trial(seed: int, folder: Path) -> Figures:
         return fill_while_publishing(Random(seed), folder, store)
 

@@ -1,7 +1,8 @@
 """The load tool, short; and the proof that it sees what grows and what is left behind."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -66,27 +67,27 @@ async def test_memory_that_is_kept_is_seen() -> None:
     assert slope(samples) > 3600 * 500_000
 
 
-def leave_a_task(kept: list[object]) -> None:
-    kept.append(asyncio.create_task(asyncio.sleep(3600)))
+Undo = Callable[[], object]
 
 
-def leave_a_file_open(kept: list[object]) -> None:
-    kept.append(Path("/dev/null").open())  # noqa: SIM115  # that nobody closes it is the point
+def leave_a_task() -> Undo:
+    return asyncio.create_task(asyncio.sleep(3600)).cancel
+
+
+def leave_a_file_open() -> Undo:
+    return Path("/dev/null").open().close  # that nobody closes it meanwhile is the point
 
 
 @pytest.mark.parametrize("leave", [leave_a_task, leave_a_file_open])
 @pytest.mark.asyncio
-async def test_what_is_left_behind_is_found(leave: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_is_left_behind_is_found(
+    leave: Callable[[], Undo], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(load, "ROUND", 0.2)
-    kept: list[object] = []
+    with ExitStack() as left:
 
-    def on_round(bus: EventBus, samples: Sequence[Sample]) -> None:
-        leave(kept)  # type: ignore[operator]
+        def on_round(bus: EventBus, samples: Sequence[Sample]) -> None:
+            left.callback(leave())
 
-    with pytest.raises(Violation, match="left behind"):
-        await stretch(1, tmp_path, 1, on_round=on_round)
-    for each in kept:
-        if isinstance(each, asyncio.Task):
-            each.cancel()
-        else:
-            each.close()  # type: ignore[attr-defined]
+        with pytest.raises(Violation, match="left behind"):
+            await stretch(1, tmp_path, 1, on_round=on_round)
