@@ -7,10 +7,11 @@ import platform
 import sqlite3
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
-from tests.reliability.trials import Report, Tool
+from tests.reliability.trials import Figures, Report, Tool
 
 RESULTS = Path(__file__).with_name("results")
 
@@ -48,7 +49,12 @@ def keep(tool: Tool, report: Report) -> None:
 def load(tool: Tool) -> Result | None:
     """What is kept of a tool; None: nothing yet."""
     path = _path(tool)
-    return msgspec.json.decode(path.read_bytes(), type=Result) if path.exists() else None
+    return msgspec.json.decode(path.read_bytes(), type=Result, dec_hook=_figures) if path.exists() else None
+
+
+def _figures(type: Any, found: Any) -> Figures:
+    """Of the types of a result msgspec does not know `Counter`."""
+    return Figures(found)
 
 
 def _path(tool: Tool) -> Path:
