@@ -86,3 +86,18 @@ def test_what_a_killed_maker_left_beside_the_log_does_no_harm(tmp_path: Path) ->
 
     assert sql(path, "SELECT count(*) FROM log") == [(1,)]
     assert [name.name for name in tmp_path.iterdir()] == ["log.db"]
+
+
+@pytest.mark.fault(76)
+def test_opening_a_log_syncs_its_name_whoever_made_it_may_not_have_lived_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "log.db"
+    prepare(path, read_only=False)
+    synced: list[Path] = []
+    monkeypatch.setattr(migrations, "sync_folder", synced.append)
+
+    prepare(path, read_only=True)
+    assert synced == [], "a reader changes nothing"
+    prepare(path, read_only=False)
+    assert synced == [tmp_path]

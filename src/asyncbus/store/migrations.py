@@ -62,6 +62,9 @@ def prepare(path: Path, *, read_only: bool) -> None:
     if not path.exists():
         check_nothing_is_left(path)
         _create(path)
+    elif not read_only:
+        # Whoever made it may have been killed before its name was synced; what is stored now is to have a name.
+        sync_folder(path.parent)
     found = _version(path)
     latest = migrations()[-1][0]
     if found > latest:
