@@ -1,7 +1,12 @@
 """A copy made while the log is written is whole, or it is not there."""
 
 import asyncio
+import os
+import re
 import shutil
+import subprocess
+import sys
+from itertools import count
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -14,6 +19,7 @@ from asyncbus import (
     StoreFailedError,
     StoreTruncatedError,
 )
+from asyncbus.store import backup
 from asyncbus.testing import content, record
 from tests.store.files import make_log, opened, read_all, refused, sql, verified
 from tests.store.processes import child
@@ -180,6 +186,62 @@ async def test_a_copy_put_in_the_logs_place_without_what_stood_beside_it_opens(p
     Path(f"{path}-watermark").unlink()
     async with opened(path) as store:
         assert (await store.append(batch(1))).first == 4
+
+
+@pytest.mark.fault(52)
+def test_a_copy_is_one_moment_whatever_is_committed_between_its_steps(
+    path: Path, copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asyncio.run(make_log(path, 1000))
+    monkeypatch.setattr(backup, "_STEP", 4)
+    commits = count(1)
+
+    def commit() -> bool:
+        """Called after each step; without a snapshot each commit begins the copy anew, so that is given up."""
+        number = next(commits)
+        sql(path, "INSERT INTO removals VALUES (?, ?, 0, 'between two steps')", number, number)
+        return number > 1000
+
+    assert backup.copy(path, "ro", copy, commit)
+
+    assert next(commits) > 5, "it was made in several steps"
+    assert sql(copy, "SELECT count(*) FROM removals") == [(0,)]
+    assert verify(copy).events == 1000
+
+
+@pytest.mark.fault(52)
+def test_a_copy_is_on_the_disk_before_it_has_its_name_and_then_its_name_is(path: Path, copy: Path) -> None:
+    if shutil.which("strace") is None:
+        (pytest.fail if "CI" in os.environ else pytest.skip)("strace is not installed: apt-get install strace")
+    asyncio.run(make_log(path))
+    program = (
+        "import sys; from pathlib import Path; from asyncbus.store.backup import copy;"
+        " copy(Path(sys.argv[1]), 'ro', Path(sys.argv[2]), lambda: False)"
+    )
+    log = path.with_name("trace")
+    traced: list[str | Path] = [
+        "strace",
+        "-f",
+        "-y",
+        "-o",
+        log,
+        "-e",
+        "trace=fsync,fdatasync,?rename,?renameat,renameat2",
+    ]
+
+    subprocess.run([*traced, sys.executable, "-c", program, path, copy], check=True)
+
+    folder = re.escape(str(copy.parent))
+    steps = [
+        re.compile(rf"f(data)?sync\(\d+<{folder}/[^>]*\.partial>"),
+        re.compile(rf"rename.*\.partial\".*/{re.escape(copy.name)}\""),
+        re.compile(rf"fsync\(\d+<{folder}>"),
+    ]
+    lines = log.read_text().splitlines()
+    found = [[place for place, line in enumerate(lines) if step.search(line)] for step in steps]
+    assert all(found), lines
+    draft, renamed, name = found
+    assert draft[0] < renamed[0] < name[-1], lines
 
 
 @pytest.mark.asyncio

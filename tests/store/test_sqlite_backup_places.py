@@ -11,9 +11,11 @@ from asyncbus import (
     BusClosedError,
     InvalidOptionError,
     StoreCorruptError,
+    StoreError,
     StoreNotFoundError,
     UnsupportedFeatureError,
 )
+from asyncbus.testing import record
 from tests.store.files import make_log, opened, verified
 from tests.store.processes import run
 
@@ -86,3 +88,17 @@ async def test_a_bus_that_is_not_open_makes_no_copies(path: Path, copy: Path) ->
         pass
     with pytest.raises(BusClosedError):
         await bus.backup(copy)
+
+
+@pytest.mark.asyncio
+async def test_a_long_name_is_a_name(path: Path, copy: Path) -> None:
+    long = copy.with_name("x" * 232)
+    async with opened(path) as store:
+        await store.append([record("a.b"), record("a.b"), record("a.b")])
+        await store.backup(long)
+        with pytest.raises(StoreError):
+            await store.backup(copy.with_name("x" * 300))
+
+    assert [file.name for file in copy.parent.iterdir()] == [long.name]
+    async with opened(long) as store:
+        assert await store.latest_sequence() == 3

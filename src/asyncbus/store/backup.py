@@ -95,10 +95,11 @@ def copy(source: Path, mode: str, destination: Path, is_stopped: Callable[[], bo
         InvalidOptionError: there is a file already.
         StoreNotFoundError, StoreReadOnlyError, StoreFullError, StoreFailedError, StoreCorruptError
     """
-    _check_is_free(destination)
-    # Beside its place and then renamed: whatever kills us here, the copy is there whole or not at all.
-    draft = destination.with_name(f"{destination.name}.{uuid.uuid4().hex}.partial")
+    # Beside its place and then renamed: whatever kills us here, the copy is there whole or not at all. Its name is not
+    # made from the other one, which may be as long as a name can be.
+    draft = destination.with_name(f"asyncbus-{uuid.uuid4().hex}.partial")
     with translated(destination):
+        _check_is_free(destination)
         try:
             _copy_pages(source, mode, draft, is_stopped)
             _sync(draft)
