@@ -122,6 +122,22 @@ async def test_nothing_is_delivered_of_an_append_whose_answer_was_lost_and_the_i
         assert payloads(await bus.query()) == [1, 2]
 
 
+@pytest.mark.fault(34)
+@pytest.mark.parametrize("error", [FULL, StoreFailedError("fsync failed"), ZeroDivisionError("a bug")])
+async def test_an_append_that_did_its_work_and_then_failed_is_never_said_to_be_not_stored(
+    log: Log, error: Exception
+) -> None:
+    store = FaultyStore(log.store())
+    store.fail("append", error, after=True)
+    async with EventBus(store) as bus:
+        with pytest.raises(PublishOutcomeUnknownError) as caught:
+            await bus.publish("a", 1)
+        assert isinstance(caught.value.__cause__, StoreFailedError)
+        assert caught.value.__cause__.__cause__ is error
+    async with EventBus(store) as bus:
+        assert payloads(await bus.query()) == [1]
+
+
 async def test_a_reader_gets_the_error_of_its_read_and_another_one_goes_on(log: Log) -> None:
     async with log.bus() as bus:
         await bus.publish_many([("a", number) for number in range(10)])
@@ -300,6 +316,13 @@ async def test_faults_count_from_the_moment_they_are_ordered_and_may_stand_toget
         (lambda store: store.slow("append", -1), "seconds"),
         (lambda store: store.hang("appends"), "call"),
         (lambda store: store.tear(0), "stored"),
+        (lambda store: store.fail(["append"], FULL), "call"),
+        (lambda store: store.slow({}, 1), "call"),
+        (lambda store: store.hang([]), "call"),
+        (lambda store: store.fail("append", StoreFullError), "error"),
+        (lambda store: store.fail("append", asyncio.CancelledError()), "error"),
+        (lambda store: store.fail("append", "full"), "error"),
+        (lambda _: FaultyStore(asyncbus.MemoryStore(), sleep=2.5), "sleep"),  # type: ignore[arg-type]  # as below
         (lambda _: FaultyStore("events.db"), "store"),  # type: ignore[arg-type]  # what somebody may try
     ],
 )
@@ -314,6 +337,17 @@ async def test_every_method_of_a_store_can_have_a_fault(file_log: Log) -> None:
     methods = {name for name in dir(asyncbus.BackupStore) if not name.startswith("_")} - {"features"}
 
     assert set(get_args(Call)) == methods
+
+
+class Measured(asyncbus.MemoryStore):
+    def statistics(self) -> dict[str, int]:
+        return {"appends": 7}
+
+
+@pytest.mark.parametrize(("wrapped", "figures"), [(Measured, {"appends": 7}), (asyncbus.MemoryStore, {})])
+async def test_the_figures_of_the_store_it_wraps_are_told(wrapped: Any, figures: dict[str, int]) -> None:
+    async with EventBus(FaultyStore(wrapped())) as bus:
+        assert bus.statistics().store == figures
 
 
 async def test_a_copy_that_fails_is_its_callers(file_log: Log) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import os
 import sys
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Literal, TypeAlias, cast, get_args
 
@@ -17,7 +17,7 @@ from asyncbus.events import Record
 from asyncbus.filters import EventFilter
 from asyncbus.options import check_count, check_seconds
 from asyncbus.patterns import Pattern
-from asyncbus.store.base import Appended, BackupStore, Bounds, EventStore, Features, Page, check_store
+from asyncbus.store.base import Appended, BackupStore, Bounds, EventStore, Features, MeasuredStore, Page, check_store
 
 Call: TypeAlias = Literal["open", "append", "read", "query", "latest_sequence", "changed", "clear", "backup", "close"]
 """What of a store can have a fault."""
@@ -76,12 +76,17 @@ class FaultyStore:
         store: what it is without a fault.
         sleep: how it is slow, for tests that do not want to wait.
 
+    Raises:
+        InvalidOptionError: `store` is no store, or `sleep` cannot be called.
+
     Attributes:
         calls: how often each of its methods was called.
     """
 
     def __init__(self, store: EventStore, *, sleep: Callable[[float], Awaitable[object]] = asyncio.sleep) -> None:
         self._store = check_store(store)
+        if not callable(sleep):
+            raise InvalidOptionError("sleep", "a coroutine function of a number of seconds", sleep)
         self._sleep = sleep
         self.calls: Counter[str] = Counter()
         self._before: defaultdict[str, list[_Fault]] = defaultdict(list)
@@ -100,16 +105,23 @@ class FaultyStore:
             error: what it raises.
             nth: the first call that fails, counted from now.
             times: how many fail, one after the other; None: all from then on.
-            after: the call does its work, and only then fails: its answer is lost.
+            after: the call does its work, and only then fails: its answer is lost. An append then fails as one that
+                may have been stored, with `StoreFailedError(outcome_unknown=True)`, and the error is its cause.
 
         Raises:
-            InvalidOptionError: there is no such method, or a number is out of its range.
+            InvalidOptionError: there is no such method, no such error, or a number is out of its range.
         """
+        numbers = self._numbers(call, nth, times)
+        if not isinstance(error, Exception):
+            raise InvalidOptionError("error", "an exception, made of a class below Exception", error)
 
         async def fail() -> None:
-            raise error.with_traceback(None)
+            cause = error.with_traceback(None)
+            if call != "append" or not after or getattr(error, "outcome_unknown", False):
+                raise cause
+            raise StoreFailedError(f"the answer of an append was lost: {error}", outcome_unknown=True) from cause
 
-        (self._after if after else self._before)[call].append(_Fault(self._numbers(call, nth, times), fail))
+        (self._after if after else self._before)[call].append(_Fault(numbers, fail))
 
     def slow(self, call: Call, seconds: float, *, nth: int = 1, times: int | None = None) -> None:
         """Have calls wait so many seconds before they do their work; the other arguments are those of `fail`.
@@ -118,7 +130,8 @@ class FaultyStore:
             InvalidOptionError: as `fail`.
         """
         check_seconds("seconds", seconds)
-        self._before[call].append(_Fault(self._numbers(call, nth, times), lambda: self._sleep(seconds)))
+        numbers = self._numbers(call, nth, times)
+        self._before[call].append(_Fault(numbers, lambda: self._sleep(seconds)))
 
     def hang(self, call: Call, *, nth: int = 1) -> Held:
         """Have one call wait until it is released, or cancelled; a bus cancels reads, but never an append.
@@ -126,8 +139,9 @@ class FaultyStore:
         Raises:
             InvalidOptionError: as `fail`.
         """
+        numbers = self._numbers(call, nth, 1)
         held = Held()
-        self._before[call].append(_Fault(self._numbers(call, nth, 1), held.hang))
+        self._before[call].append(_Fault(numbers, held.hang))
         return held
 
     def tear(self, stored: int, *, nth: int = 1) -> None:
@@ -239,6 +253,10 @@ class FaultyStore:
         """Copy the log, if the store it wraps can."""
         async with self._called("backup"):
             await cast("BackupStore", self._store).backup(path)
+
+    def statistics(self) -> Mapping[str, int]:
+        """The figures of the store it wraps, if it has any; a look at them is no call, and has no faults."""
+        return self._store.statistics() if isinstance(self._store, MeasuredStore) else {}
 
     async def close(self) -> None:
         """Release everything, whatever the fault."""
