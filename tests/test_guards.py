@@ -46,7 +46,7 @@ def test_a_test_that_leaves_something_behind_or_blocks_the_loop_fails(tmp_path: 
     run = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-rA", "--rootdir", str(tmp_path)],
         cwd=tmp_path,
-        env={**os.environ, "COLUMNS": "200"},
+        env={**os.environ, "COLUMNS": "200", "PYTHONPATH": str(Path(__file__).parents[1])},
         check=False,
         capture_output=True,
         text=True,

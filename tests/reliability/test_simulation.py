@@ -18,6 +18,7 @@ NOBODY_WAITS = {
     "await asyncio.wait(self._waiting_for, timeout=_GRACE)": "they have ended before, unless close_timeout is over",
     "await asyncio.wait([opening])": _UNDOING,
     "await self._store.close()": _UNDOING,
+    "await ask(self._store.backup(path))": "no scene has a store that can copy itself: tests/store/ cancels copies",
     "await asyncio.shield(self._undoing)": "only a second cancellation comes here: tests/behaviour/ has it",
     "await subscription.passed(head)": _PART,
     "await future": _PART,

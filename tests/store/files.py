@@ -59,6 +59,21 @@ async def verified(path: Path) -> Verification:
     return await asyncio.to_thread(verify, path)
 
 
+def told(found: Verification) -> list[tuple[str, int | None]]:
+    return [(finding.message, finding.sequence) for finding in found.findings]
+
+
+def only(found: Verification) -> tuple[str, int | None]:
+    """The one finding there is."""
+    [(message, sequence)] = told(found)
+    return message, sequence
+
+
+def exchange(file: bytearray, *pages: int) -> None:
+    one, other = (4096 * page for page in pages)
+    file[one : one + 4096], file[other : other + 4096] = file[other : other + 4096], file[one : one + 4096]
+
+
 async def read_all(store: EventStore, limit: int = 1000) -> tuple[list[Record], StoreCorruptError | None]:
     """Read page by page up to the head, or up to damage; what was read, and what stopped it."""
     found: list[Record] = []

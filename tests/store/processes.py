@@ -1,12 +1,13 @@
 """Second processes of the tests: each runs a task of `tests.store.child` and tells in JSON what it has done."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from anyio import to_thread
 
@@ -63,3 +64,20 @@ def run(task: str, *arguments: Any) -> Any:
     command = [sys.executable, "-m", "tests.store.child", task, *map(str, arguments)]
     finished = subprocess.run(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(finished.stdout.splitlines()[-1])
+
+
+Told = tuple[int, list[str], list[str]]
+
+
+def verify_command(*arguments: object, output: int | IO[Any] = subprocess.PIPE, **environment: str) -> Told:
+    """Its exit status, and the lines of its output and of its errors."""
+    run = subprocess.run(
+        [sys.executable, "-W", "error", "-m", "asyncbus.verify", *map(str, arguments)],
+        check=False,
+        stdout=output,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=30,
+        env={**os.environ, **environment},
+    )
+    return run.returncode, (run.stdout or "").splitlines(), run.stderr.splitlines()

@@ -18,6 +18,7 @@ from asyncbus import (
     Record,
     StoreFailedError,
     StoreTruncatedError,
+    verify,
 )
 from asyncbus.store import backup
 from asyncbus.testing import content, record

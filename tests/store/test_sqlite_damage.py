@@ -14,7 +14,7 @@ from asyncbus import (
     StoreCorruptError,
 )
 from asyncbus.testing import content, record
-from tests.store.files import ALL, opened, read_all, sequences, sql
+from tests.store.files import ALL, make_log, opened, read_all, refused, sequences, sql
 
 BAD = 5
 EVENTS = 9
@@ -249,3 +249,23 @@ async def test_what_was_cleared_is_no_hole(path: Path) -> None:
 
     assert error is None
     assert sequences(found) == [EVENTS + 1]
+
+
+@pytest.mark.fault(44)
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE log SET log_id = x'00ff'",
+        "UPDATE sqlite_sequence SET seq = 'abc'",
+        "UPDATE sqlite_sequence SET seq = 5.5",
+        "INSERT INTO removals VALUES ('a', 'b', 0, 'x')",
+    ],
+)
+async def test_a_log_that_counts_in_what_is_no_number_is_refused(path: Path, damage: str) -> None:
+    await make_log(path)
+    sql(path, damage)
+
+    error = await refused(path, StoreCorruptError)
+
+    assert "restore a backup" in str(error)

@@ -1,31 +1,24 @@
 """`python -m asyncbus.verify` says in a line each what is wrong with a log, or why it cannot be checked."""
 
-import subprocess
-import sys
+import importlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+import asyncbus
+from asyncbus import verify
+from asyncbus.store import verification
 from tests.store.files import make_log, sql
-
-
-def command(*arguments: object) -> tuple[int, list[str], list[str]]:
-    """Its exit status, and the lines of its output and of its errors."""
-    run = subprocess.run(
-        [sys.executable, "-W", "error", "-m", "asyncbus.verify", *map(str, arguments)],
-        check=False,
-        capture_output=True,
-        text=True,
-    )
-    return run.returncode, run.stdout.splitlines(), run.stderr.splitlines()
+from tests.store.processes import verify_command
 
 
 @pytest.mark.asyncio
 async def test_the_command_says_in_one_line_that_a_log_is_sound(path: Path) -> None:
     await make_log(path)
 
-    assert command(path) == (0, [f"{path}: 5 events, head 5: sound"], [])
+    assert verify_command(path) == (0, [f"{path}: 5 events, head 5: sound"], [])
 
 
 @pytest.mark.asyncio
@@ -34,7 +27,7 @@ async def test_the_command_has_a_line_for_each_finding(path: Path) -> None:
     sql(path, "DELETE FROM events WHERE sequence = 2")
     sql(path, "UPDATE events SET data = '1' WHERE sequence = 4")
 
-    status, lines, errors = command(path)
+    status, lines, errors = verify_command(path)
 
     assert (status, errors) == (1, [])
     assert lines == ["event 4: its checksum is wrong", "event 2 is missing, and no removal is recorded"]
@@ -52,6 +45,10 @@ def foreign(path: Path) -> None:
     sql(path, "CREATE TABLE mine (number)")
 
 
+def pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
 @pytest.mark.fault(47)
 @pytest.mark.parametrize(
     ("make", "expected"),
@@ -61,6 +58,11 @@ def foreign(path: Path) -> None:
         (Path.touch, "an empty file"),
         (text, "is not a SQLite database"),
         (foreign, "a SQLite database of another program"),
+        pytest.param(
+            pipe,
+            "is no regular file",
+            marks=pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes"),
+        ),
     ],
 )
 def test_the_command_says_in_one_line_why_a_file_cannot_be_checked(
@@ -68,8 +70,47 @@ def test_the_command_says_in_one_line_why_a_file_cannot_be_checked(
 ) -> None:
     make(path)
 
-    status, lines, errors = command(path)
+    status, lines, errors = verify_command(path)
 
     assert (status, lines) == (2, [])
     [line] = errors
     assert expected in line
+    assert "read_only" not in line, "who calls it has passed no such thing"
+
+
+@pytest.mark.asyncio
+async def test_the_command_shows_what_the_terminal_cannot_show_escaped(path: Path) -> None:
+    umlauts = path.with_name("gööd.db")
+    await make_log(umlauts)
+
+    status, [line], errors = verify_command(umlauts, PYTHONIOENCODING="ascii")
+    assert (status, errors) == (0, [])
+    assert line.endswith("g\\xf6\\xf6d.db: 5 events, head 5: sound")
+
+    status, _, [error] = verify_command(path.with_name("bäd\n.db"), PYTHONIOENCODING="ascii")
+    assert status == 2
+    assert error.endswith("b\\xe4d .db does not exist")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.asyncio
+async def test_the_command_says_in_one_line_that_it_cannot_write_what_it_found(path: Path) -> None:
+    await make_log(path)
+
+    with Path("/dev/full").open("w") as full:
+        status, _, [error] = verify_command(path, output=full)
+
+    assert status == 2
+    assert error.startswith("what was found cannot be written: ")
+
+
+def test_the_name_is_the_function_also_where_its_entry_point_was_imported() -> None:
+    importlib.import_module("asyncbus.verify.__main__")
+
+    assert asyncbus.verify is verification.verify
+
+
+@pytest.mark.asyncio
+async def test_what_is_no_path_is_refused() -> None:
+    with pytest.raises(asyncbus.InvalidOptionError):
+        verify("")

@@ -8,7 +8,7 @@ import pytest
 
 from asyncbus import AsyncBusError
 from asyncbus.testing import content
-from tests.store.files import make_log, opened, read_all, verified
+from tests.store.files import exchange, make_log, opened, read_all, sql, verified
 
 
 def flip_a_bit(file: bytearray, random: Random) -> None:
@@ -21,8 +21,7 @@ def lose_a_sector(file: bytearray, random: Random) -> None:
 
 
 def swap_two_pages(file: bytearray, random: Random) -> None:
-    one, other = (4096 * page for page in random.sample(range(1, len(file) // 4096), 2))
-    file[one : one + 4096], file[other : other + 4096] = file[other : other + 4096], file[one : one + 4096]
+    exchange(file, *random.sample(range(1, len(file) // 4096), 2))
 
 
 def repeat_a_page(file: bytearray, random: Random) -> None:
@@ -63,3 +62,15 @@ async def test_a_log_in_which_nothing_is_found_gives_what_was_put_in(
 
     # Not every bit of a page means something.
     assert found_in > 15
+
+
+@pytest.mark.asyncio
+async def test_no_more_than_a_thousand_findings_are_listed_and_the_others_are_counted(path: Path) -> None:
+    await make_log(path, 1500)
+    sql(path, "UPDATE events SET data = '1'")
+
+    found = await verified(path)
+
+    assert len(found.findings) == 1000
+    assert found.unlisted == 500
+    assert str(found).splitlines()[-1] == "and 500 more"

@@ -30,12 +30,22 @@ _HANDFUL: Final = 64
 
 _NOT_INDEXED: Final = re.compile(r"row \d+ missing from index (\w+)")
 
+_DAMAGE: Final = (sqlite3.Error, msgspec.ValidationError, UnicodeDecodeError)
+"""What is raised where damage is in the way; SQLite's messages quote what it has read, and Python decodes them."""
+
 # Index → its column, and what it means to an event that the index does not lead to it.
 _INDEXES: Final = {
     "events_by_type": ("type", "the index on types does not lead to it, so readers of its type may not get it"),
     "events_by_id": ("id", "the index on ids does not lead to it, so its id could be stored twice"),
     "events_by_key": ("key", "the index on keys does not lead to it, so queries for its key may not get it"),
 }
+
+# As the log has them; what is no sequence counts as none, and is noted.
+_HEAD: Final = "coalesce((SELECT max(seq) FROM sqlite_sequence WHERE name = 'events' AND typeof(seq) = 'integer'), 0)"
+_IS_RANGE: Final = "typeof(first) = 'integer' AND typeof(last) = 'integer' AND first BETWEEN 1 AND last"
+_FLOOR: Final = f"coalesce((SELECT max(last) FROM removals WHERE {_IS_RANGE}), 0)"
+
+_LOG_ID: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -85,9 +95,16 @@ class Inspection:
             self._check_events(self._last_to_look_at())
             self._check_gaps()
 
-    def _note(self, message: str, sequence: int | None = None) -> None:
+    def check_journal(self) -> None:
+        """Whether SQLite takes it for a database with a write-ahead log, which it sees in the header."""
+        for (mode,) in self._rows("PRAGMA journal_mode"):
+            if mode != "wal":
+                self.note(f"its header does not say that it has a write-ahead log: its journal mode is {mode}")
+
+    def note(self, message: str, sequence: int | None = None) -> None:
+        """Keep a finding, or count it."""
         if len(self.findings) < MAX_FINDINGS:
-            self.findings.append(Finding(message, sequence))
+            self.findings.append(Finding(in_one_line(message), sequence))
         else:
             self.unlisted += 1
 
@@ -95,11 +112,11 @@ class Inspection:
         """The rows of one statement; where damage is in its way, none, and that is noted."""
         try:
             return self._connection.execute(sql, bound).fetchall()
-        except sqlite3.Error as error:
-            self._note(f"not everything could be looked at: {self._damage(error)}")
+        except _DAMAGE as error:
+            self.note(f"not everything could be looked at: {self._damage(error)}")
             return ()
 
-    def _damage(self, error: sqlite3.Error | msgspec.ValidationError) -> str:
+    def _damage(self, error: Exception) -> str:
         """What an error says of the log; where it says nothing of the log, it is raised."""
         if isinstance(error, sqlite3.Error):
             told = meaning(self._path, error)
@@ -113,33 +130,55 @@ class Inspection:
         """Whether all tables are as asyncbus has made them; indexes are noted as well, but one can do without."""
         try:
             found = schema_of(self._connection)
+            objects = self._connection.execute("SELECT type, name FROM sqlite_schema WHERE sql IS NOT NULL").fetchall()
             [(version,)] = self._connection.execute("PRAGMA user_version")
-        except sqlite3.Error as error:
-            self._note(f"its tables cannot be looked at: {self._damage(error)}")
+        except _DAMAGE as error:
+            self.note(f"its tables cannot be looked at: {self._damage(error)}")
             return False
         expected = schema(version)
         strange = [name for name, sql in expected.items() if found.get(name) != sql]
         for name in strange:
             is_there = "is not what asyncbus has made" if name in found else "is missing"
-            self._note(f"the {'index' if name in _INDEXES else 'table'} {name} {is_there}")
+            self.note(f"the {'index' if name in _INDEXES else 'table'} {name} {is_there}")
             self._indexes.pop(name, None)
+        for kind, name in objects:
+            # What ANALYZE gathers is SQLite's own.
+            if name not in expected and not str(name).startswith("sqlite_"):
+                self.note(f"the {kind} {name} was not made by asyncbus")
         return _INDEXES.keys() >= set(strange)
 
     def _check_end(self) -> None:
         """The row that says which log this is, and the watermark, which says how far it was written."""
         rows = self._rows("SELECT log_id FROM log")
         if len(rows) != 1:
-            self._note(f"the table log, which says which log this is, has {len(rows)} rows instead of one")
-        watermark = Watermark(self._path, str(rows[0][0]) if rows else "")
+            self.note(f"the table log, which says which log this is, has {len(rows)} rows instead of one")
+        log_id = str(rows[0][0]) if rows else ""
+        if rows and (not isinstance(rows[0][0], str) or not _LOG_ID.fullmatch(log_id)):
+            self.note(f"the log's id {rows[0][0]!r:.80} is none that asyncbus gives")
+        watermark = Watermark(self._path, log_id)
+        if rows and _is_of_another_log(watermark.path, log_id):
+            self.note(f"the watermark beside it, {watermark.path}, belongs to another log")
         # Before the head: the other way round a writer at work might be taken for a lost tail.
         expected = watermark.read()
-        for bounds in self._rows(statements.BOUNDS):
+        for bounds in self._rows(f"SELECT {_HEAD}, {_FLOOR}"):
             self.head, self._floor = bounds
+        self._check_what_is_counted()
         if expected > self.head:
-            self._note(
+            self.note(
                 f"the log ends at event {self.head}, but {watermark.path} says that event {expected} was stored:"
                 " its -wal file was lost, or an older copy was put in its place"
             )
+
+    def _check_what_is_counted(self) -> None:
+        """The tables in which sequences stand that were given, and that were removed."""
+        given = self._rows("SELECT seq FROM sqlite_sequence WHERE name = 'events'")
+        if len(given) > 1:
+            self.note(f"the table sqlite_sequence has {len(given)} rows for events instead of one")
+        for (sequence,) in given:
+            if not isinstance(sequence, int) or sequence < 0:
+                self.note(f"the last sequence that was given is said to be {sequence!r:.80}")
+        for first, last in self._rows(f"SELECT first, last FROM removals WHERE NOT ({_IS_RANGE})"):
+            self.note(f"a removal is recorded of {first!r:.80} to {last!r:.80}, which is no range of sequences")
 
     def _check_structure(self) -> None:
         """SQLite's own check: of its pages, and that rows and entries of the indexes correspond."""
@@ -151,7 +190,7 @@ class Inspection:
             # It names rows by their place, which need not be their sequence, so these are looked for here.
             not_indexed = _NOT_INDEXED.match(line)
             if line != "ok" and (not_indexed is None or not_indexed[1] not in self._indexes):
-                self._note(f"SQLite's own check: {line}")
+                self.note(f"SQLite's own check: {line}")
         self._find_not_indexed()
         self._find_double_ids()
 
@@ -163,7 +202,7 @@ class Inspection:
                 f" WHERE entry.{column} = event.{column} AND entry.sequence = event.sequence)"
             )
             for (sequence,) in lost:
-                self._note(f"event {sequence}: {harm}", sequence)
+                self.note(f"event {sequence}: {harm}", sequence)
 
     def _find_double_ids(self) -> None:
         doubles = self._rows(
@@ -171,21 +210,20 @@ class Inspection:
             " GROUP BY id HAVING count(*) > 1"
         )
         for first, last in doubles:
-            self._note(f"events {first} and {last} have the same id", first)
+            self.note(f"events {first} and {last} have the same id", first)
 
     # -------------------------------------------------------------------------------------------------- event by event
 
     def _last_to_look_at(self) -> int:
         """The head, unless an event lies beyond it."""
-        highest = "coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'events'), 0)"
         stray = (
-            f"SELECT count(*), min(sequence), max(sequence), {highest} FROM events"
-            f" WHERE sequence > {highest} OR sequence < 1"
+            f"SELECT count(*), min(sequence), max(sequence), {_HEAD} FROM events"
+            f" WHERE sequence > {_HEAD} OR sequence < 1"
         )
         for count, first, last, head in self._rows(stray):
             if count:
                 which = f"event {first} lies" if count == 1 else f"{count} events, {first} to {last}, lie"
-                self._note(f"{which} outside the sequences that were given, 1 to {head}", first)
+                self.note(f"{which} outside the sequences that were given, 1 to {head}", first)
                 return max(int(last), self.head)
         return self.head
 
@@ -194,7 +232,7 @@ class Inspection:
         while self._position < last:
             try:
                 self._check_page(last, _PAGE)
-            except (sqlite3.Error, msgspec.ValidationError) as error:
+            except _DAMAGE as error:
                 self._damage(error)  # raises what says nothing of the log
                 self._check_one_by_one(min(self._position + _PAGE, last))
 
@@ -210,8 +248,8 @@ class Inspection:
         for sequence in range(self._position + 1, last + 1):
             try:
                 self._check_page(sequence, 1)
-            except (sqlite3.Error, msgspec.ValidationError) as error:
-                self._note(f"event {sequence} cannot be read: {self._damage(error)}", sequence)
+            except _DAMAGE as error:
+                self.note(f"event {sequence} cannot be read: {self._damage(error)}", sequence)
                 self._position = sequence
 
     def _look_at(self, records: Sequence[Record]) -> None:
@@ -221,23 +259,23 @@ class Inspection:
         damaged: set[int] = set()
         while (bad := first_damaged(remaining)) is not None:
             damaged.add(bad.sequence)
-            self._note(f"event {bad.sequence}: its checksum is wrong", bad.sequence)
+            self.note(f"event {bad.sequence}: its checksum is wrong", bad.sequence)
         for record in records:
             sequence, recorded_at = record.sequence, record.recorded_at
             if sequence != self._position + 1:
                 if sequence <= self._position:  # else it would be looked at for ever
-                    self._note(f"event {sequence} comes after event {self._position}", sequence)
+                    self.note(f"event {sequence} comes after event {self._position}", sequence)
                     continue
                 self._move_to(sequence)
             self._position = sequence
             if sequence in damaged:
                 continue  # what it says of itself cannot be relied on
             if recorded_at < self._recorded_at:
-                self._note(f"event {sequence} was recorded before the one that precedes it", sequence)
+                self.note(f"event {sequence} was recorded before the one that precedes it", sequence)
             else:
                 self._recorded_at = recorded_at
             if sequence <= self._floor:
-                self._note(f"event {sequence} is there, though all up to {self._floor} were removed", sequence)
+                self.note(f"event {sequence} is there, though all up to {self._floor} were removed", sequence)
 
     def _move_to(self, sequence: int) -> None:
         """All up to `sequence` is looked at, and nothing was found."""
@@ -248,11 +286,11 @@ class Inspection:
 
     def _check_gaps(self) -> None:
         """What is missing, but for what was removed on purpose: also while all this went on, so that is asked now."""
-        removed = sorted(self._rows("SELECT first, last FROM removals"))
+        removed = sorted(self._rows(f"SELECT first, last FROM removals WHERE {_IS_RANGE}"))
         for gap in self._gaps:
             for first, last in _without(gap, removed):
                 which = f"event {first} is" if first == last else f"events {first} to {last} are"
-                self._note(f"{which} missing, and no removal is recorded", first)
+                self.note(f"{which} missing, and no removal is recorded", first)
 
 
 def _without(gap: tuple[int, int], removed: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
@@ -265,3 +303,18 @@ def _without(gap: tuple[int, int], removed: Iterable[tuple[int, int]]) -> Iterat
             begin = max(begin, last + 1)
     if begin <= end:
         yield begin, end
+
+
+def _is_of_another_log(watermark: Path, log_id: str) -> bool:
+    """Whether the file begins with the id of another log and is, for that one, intact."""
+    if not watermark.is_file():
+        return False
+    with watermark.open("rb") as file:
+        its_id = file.read(32).decode("ascii", "replace")
+    log = watermark.with_name(watermark.name.removesuffix("-watermark"))
+    return its_id != log_id and Watermark(log, its_id).read() > 0
+
+
+def in_one_line(text: str) -> str:
+    """The text with its line breaks folded."""
+    return " ".join(text.splitlines())

@@ -46,7 +46,8 @@ def schema(version: int) -> dict[str, str]:
 def schema_of(connection: sqlite3.Connection) -> dict[str, str]:
     """The SQL of each table and index of a database, by name; without comments, which may differ between releases."""
     found = connection.execute("SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL")
-    return {name: " ".join(_COMMENT.sub("", sql).split()) for name, sql in found}
+    # Where damage has made something else of the text, it is told as Python shows it.
+    return {name: " ".join(_COMMENT.sub("", str(sql)).split()) for name, sql in found}
 
 
 def prepare(path: Path, *, read_only: bool) -> None:
@@ -79,10 +80,12 @@ def check_place(path: Path, *, read_only: bool) -> None:
     """Refuse a path where no log can be, before anything is made there.
 
     Raises:
-        StoreNotFoundError, StoreIsDirectoryError, StoreReadOnlyError
+        StoreNotFoundError, StoreIsDirectoryError, StoreReadOnlyError, NotAnEventStoreError
     """
     if path.is_dir():
         raise StoreIsDirectoryError(f"{path} is a directory; name a file in it")
+    if path.exists() and not path.is_file():  # to open a named pipe would wait for its other end
+        raise NotAnEventStoreError(f"{path} is no regular file; choose another file")
     if not path.parent.is_dir():
         raise StoreNotFoundError(f"the folder {path.parent} does not exist; make it first")
     if read_only:
@@ -135,6 +138,8 @@ def _version(path: Path) -> int:
             application = connection.execute("PRAGMA application_id").fetchone()[0]
             version: int = connection.execute("PRAGMA user_version").fetchone()[0]
             tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+    except UnicodeDecodeError as error:  # SQLite quotes what it cannot parse, and Python cannot decode the quotation
+        raise StoreCorruptError(f"{path} is damaged: its schema cannot be read: {error}; restore a backup") from error
     except sqlite3.DatabaseError as error:
         if error.sqlite_errorcode == sqlite3.SQLITE_NOTADB:
             raise NotAnEventStoreError(f"{path} is not a SQLite database; choose another file") from error
@@ -145,6 +150,8 @@ def _version(path: Path) -> int:
         raise NotAnEventStoreError(f"{path} is {what}, not an asyncbus log; choose another file")
     if not tables:
         raise StoreCorruptError(f"{path} has lost its tables")
+    if version < 1:
+        raise StoreCorruptError(f"{path} has schema version {version}, which no log has; restore a backup")
     return version
 
 

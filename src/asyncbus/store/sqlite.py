@@ -185,7 +185,11 @@ class SQLiteStore:
 
     async def _look_at_the_end(self, resources: AsyncExitStack) -> Bounds:
         """What the log holds, if it is all there."""
-        log_id = (await self._reader.row(statements.HEAD))[2]
+        head, floor, log_id = await self._reader.row(statements.HEAD)
+        if not (isinstance(head, int) and isinstance(floor, int) and isinstance(log_id, str)):
+            raise StoreCorruptError(
+                f"{self._path} is damaged: head {head!r:.40}, floor {floor!r:.40}, id {log_id!r:.40}; restore a backup"
+            )
         self._watermark = Watermark(self._path, log_id)
         with translated(self._path):
             # Before the head: the other way round a writer at work might be taken for a lost tail.
