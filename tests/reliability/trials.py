@@ -7,6 +7,7 @@ makes the long ones (`make soak`) and replays single trials.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import multiprocessing
 import os
@@ -136,7 +137,7 @@ def _outcomes(tool: Tool, seed: int, jobs: int, enough: Callable[[], bool]) -> I
             if enough():
                 return
     # Fresh interpreters, not forks: a trial may fork, and must not have inherited threads.
-    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), initializer=_be_quick) as pool:
         running: dict[Future[Figures | str], int] = {}
         for number in count(seed):
             running[pool.submit(_try, tool, number)] = number
@@ -148,6 +149,18 @@ def _outcomes(tool: Tool, seed: int, jobs: int, enough: Callable[[], bool]) -> I
                 break
         for future in wait(running).done:
             yield running[future], future.result()
+
+
+class _PlainLoops(asyncio.DefaultEventLoopPolicy):
+    def new_event_loop(self) -> asyncio.AbstractEventLoop:
+        loop = super().new_event_loop()
+        loop.set_debug(False)
+        return loop
+
+
+def _be_quick() -> None:
+    """What the tests are run with, `-X dev`, comes along to here, where asyncio's debug mode halves the trials."""
+    asyncio.set_event_loop_policy(_PlainLoops())
 
 
 def _try(tool: Tool, seed: int) -> Figures | str:
