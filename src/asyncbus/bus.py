@@ -140,7 +140,7 @@ class EventBus(Publishing, Subscribing):
             raise BusClosedError(CLOSED)
         self._history.begin(bounds)
         self._is_open = True
-        watch(self._become_forked)
+        watch(self, EventBus._become_forked)
         if self._store.features.read_only:
             self._unpublishable = StoreReadOnlyError("this bus was opened with read_only=True; it cannot publish")
             feed = Tail(self._store, self._history, on_committed=self._fanout.dispatch, on_lost=self._fall_back).run()

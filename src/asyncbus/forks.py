@@ -8,25 +8,25 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from weakref import WeakMethod
+from typing import Any
+from weakref import WeakKeyDictionary
 
-_watched: set[WeakMethod[Callable[[], None]]] = set()
+_watched: WeakKeyDictionary[object, Callable[[Any], None]] = WeakKeyDictionary()
 
 
-def watch(become_forked: Callable[[], None]) -> None:
-    """Call a method in every child that is forked from now on, before anything else runs there.
+def watch(what: object, become_forked: Callable[[Any], None]) -> None:
+    """Call `become_forked(what)` in every child that is forked from now on, before anything else runs there.
 
     Args:
-        become_forked: a bound method; its object is not kept alive.
+        what: is not kept alive by it.
+        become_forked: keeps nothing of `what` alive either: a function of its class, say.
     """
-    _watched.add(WeakMethod(become_forked, _watched.discard))
+    _watched[what] = become_forked
 
 
 def _tell() -> None:
-    for reference in tuple(_watched):
-        become_forked = reference()
-        if become_forked is not None:
-            become_forked()
+    for what, become_forked in tuple(_watched.items()):
+        become_forked(what)
     _watched.clear()
 
 

@@ -20,7 +20,6 @@ from tests.reliability.trials import Violation
 
 
 @pytest.mark.fault(76)
-@pytest.mark.timeout(300)
 def test_whatever_a_power_cut_leaves_the_log_opens_and_holds_all_it_must(short_run: ShortRun) -> None:
     report = short_run(TOOL)
 

@@ -39,7 +39,6 @@ def strace() -> None:
 @pytest.mark.fault(41)
 @pytest.mark.fault(42)
 @pytest.mark.fault(48)
-@pytest.mark.timeout(300)  # some twenty seconds, but where the cores are busy with other programs it is many times that
 def test_every_call_may_fail_and_nothing_goes_wrong(short_run: ShortRun) -> None:
     report = short_run(TOOL)
 

@@ -11,7 +11,6 @@ from tests.reliability.kill_loop import TOOL, trial
 
 
 @pytest.mark.fault(75)
-@pytest.mark.timeout(120)
 def test_a_hundred_kills_lose_nothing(short_run: ShortRun) -> None:
     report = short_run(TOOL)
 

@@ -1,6 +1,7 @@
 """`asyncbus.testing.FaultyStore`, by which a user tests an application, over either store, fault by fault."""
 
 import asyncio
+import inspect
 from textwrap import dedent
 from typing import Any, get_args
 
@@ -42,9 +43,9 @@ class Shop:
 
 
 async def test_the_example_of_the_documentation_runs() -> None:
-    documentation = FaultyStore.__doc__
+    documentation = inspect.getdoc(FaultyStore)
     assert documentation is not None
-    example = documentation.split("::\n\n")[1].split("\n\n    Calls are named")[0]
+    example = documentation.split("::\n\n")[1].split("\n\nCalls are named")[0]
     names: dict[str, Any] = {"Shop": Shop, "FaultyStore": FaultyStore, **vars(asyncbus)}
     exec(dedent(example), names)  # noqa: S102  # our own documentation
     await names["test_an_order_that_cannot_be_stored_is_refused"]()
