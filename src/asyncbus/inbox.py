@@ -192,6 +192,7 @@ class Inbox:
         outcome: list[Exception | None] = []
 
         async def tell() -> None:
+            """What the writer awaits; whoever asked is told how it went."""
             try:
                 await act()
             except Exception as error:  # noqa: BLE001  # it belongs to whoever asked
