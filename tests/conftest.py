@@ -31,7 +31,8 @@ _BLOCKBUSTER.functions["os.write"].can_block_in("asyncbus/store/watermark.py", "
 # The same 44 bytes, once for each opening.
 _BLOCKBUSTER.functions["io.BufferedReader.read"].can_block_in("asyncbus/store/watermark.py", "read")
 # The kernel holds what it knows of an open file in memory: once a batch.
-_BLOCKBUSTER.functions["os.stat"].can_block_in("asyncbus/store/sqlite.py", {"_identity", "_size"})
+_BLOCKBUSTER.functions["os.stat"].can_block_in("asyncbus/store/watched.py", {"__init__", "is_intact"})
+_BLOCKBUSTER.functions["os.stat"].can_block_in("asyncbus/store/appender.py", {"_size"})
 # It asks the kernel, not the disk, once for each connection.
 _BLOCKBUSTER.functions["os.getcwd"].can_block_in("asyncbus/store/migrations.py", "uri")
 

@@ -124,9 +124,9 @@ async def test_a_transaction_cancelled_during_its_commit_is_not_rolled_back_behi
     at_the_commit = asyncio.Event()
 
     async def write() -> None:
-        async with store._writer.transaction():
-            await store._writer.rows("UPDATE log SET writer_pid = 1")
-            store._writer._connection._tx.put_nowait((None, gate.wait))  # and behind it the commit
+        async with store._appender.connection.transaction():
+            await store._appender.connection.rows("UPDATE log SET writer_pid = 1")
+            store._appender.connection._connection._tx.put_nowait((None, gate.wait))  # and behind it the commit
             at_the_commit.set()
 
     writing = asyncio.create_task(write())

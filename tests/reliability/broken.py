@@ -19,12 +19,12 @@ class HastyStore(SQLiteStore):
         await self._catch_up()
         if any(record.id is not None for record in records):
             return await super().append(records)
-        first = self._head + 1
+        first = self._appender.head + 1
         copies = [replace(record) for record in records]
         for sequence, record in enumerate(records, first):
             record.sequence = sequence
         self._late = asyncio.create_task(self._commit(copies))
-        return Appended(first, {}, self._floor)
+        return Appended(first, {}, self._appender.floor)
 
     async def clear(self) -> None:
         await self._catch_up()
@@ -49,7 +49,7 @@ class DroppingStore(SQLiteStore):
     async def append(self, records: Sequence[Record]) -> Appended:
         appended = await super().append(records)
         if appended.first % 7 == 0:
-            await self._writer.rows("DELETE FROM events WHERE sequence = ?", (appended.first,))
+            await self._appender.connection.rows("DELETE FROM events WHERE sequence = ?", (appended.first,))
         return appended
 
 
@@ -58,7 +58,7 @@ class CarelessStore(SQLiteStore):
 
     async def open(self) -> Bounds:
         bounds = await super().open()
-        await self._writer.rows("PRAGMA synchronous = OFF")
+        await self._appender.connection.rows("PRAGMA synchronous = OFF")
         return bounds
 
 
@@ -67,13 +67,14 @@ class HeedlessStore(SQLiteStore):
 
     async def open(self) -> Bounds:
         bounds = await super().open()
-        move = self._checkpointer.move
+        checkpointer = self._appender._checkpointer
+        move = checkpointer.move
 
         async def always_all() -> bool:
             await move()
             return True
 
-        self._checkpointer.move = always_all  # type: ignore[method-assign]  # that is what is broken
+        checkpointer.move = always_all  # type: ignore[method-assign]  # that is what is broken
         return bounds
 
 
@@ -84,10 +85,10 @@ class OptimisticStore(SQLiteStore):
         try:
             return await super().append(records)
         except StoreFullError:
-            first = self._head + 1
+            first = self._appender.head + 1
             for sequence, record in enumerate(records, first):
                 record.sequence = sequence
-            return Appended(first, {}, self._floor)
+            return Appended(first, {}, self._appender.floor)
 
 
 class BitterStore(SQLiteStore):

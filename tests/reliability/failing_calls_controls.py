@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib import import_module
 
-from asyncbus import SQLiteStore, StoreError
+from asyncbus import StoreError
 from asyncbus.store import migrations
+from asyncbus.store.appender import Appender
 from asyncbus.store.checkpoints import Checkpointer
 from tests.reliability.broken import OptimisticStore
 
@@ -32,10 +33,10 @@ def go_on_after_a_failed_fsync() -> None:
     """As if the disk could be asked again."""
 
     @contextmanager
-    def trusting(self: SQLiteStore) -> Iterator[None]:
+    def trusting(self: Appender) -> Iterator[None]:
         yield
 
-    SQLiteStore._failing = trusting  # type: ignore[method-assign]  # that is the control
+    Appender._failing = trusting  # type: ignore[method-assign]  # that is the control
 
 
 def acknowledge_what_a_full_disk_refused() -> None:

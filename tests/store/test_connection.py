@@ -21,8 +21,8 @@ async def test_what_a_stale_transaction_holds_is_never_committed(
     path: Path, act: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with opened(path) as store:
-        await store._writer.rows("BEGIN IMMEDIATE")
-        await store._writer.rows("INSERT INTO log VALUES ('left open', NULL)")
+        await store._appender.connection.rows("BEGIN IMMEDIATE")
+        await store._appender.connection.rows("INSERT INTO log VALUES ('left open', NULL)")
 
         with caplog.at_level(logging.WARNING, "asyncbus"):
             await (store.append([record("a.b")]) if act == "append" else store.clear())
@@ -38,10 +38,10 @@ async def test_what_a_stale_transaction_holds_is_never_committed(
 async def test_a_dead_thread_is_an_error_and_not_a_wait_for_ever(path: Path) -> None:
     async with opened(path) as store:
         await store.append([record("a.b")])
-        future = store._writer._connection.stop()  # as it ends when its loop is closed under it
+        future = store._appender.connection._connection.stop()  # as it ends when its loop is closed under it
         assert future is not None
         await future
-        await to_thread.run_sync(store._writer._thread.join)
+        await to_thread.run_sync(store._appender.connection._thread.join)
 
         with pytest.raises(StoreFailedError, match="open it again"):
             await store.append([record("a.b")])

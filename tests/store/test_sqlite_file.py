@@ -91,9 +91,9 @@ async def test_synchronous_is_what_was_asked_for(
     tmp_path: Path, synchronous: Literal["full", "normal"], level: int
 ) -> None:
     async with opened(tmp_path / "log.db", synchronous=synchronous) as store:
-        assert await store._writer.row("PRAGMA synchronous") == (level,)
+        assert await store._appender.connection.row("PRAGMA synchronous") == (level,)
         # SQLite's own checkpoint swallows I/O errors.
-        assert await store._writer.row("PRAGMA wal_autocheckpoint") == (0,)
+        assert await store._appender.connection.row("PRAGMA wal_autocheckpoint") == (0,)
 
 
 @pytest.mark.asyncio

@@ -22,9 +22,9 @@ async def test_a_full_disk_stores_nothing_of_a_batch_and_goes_on_when_there_is_s
 ) -> None:
     await make_log(path, 3)
     async with opened(path) as store:
-        [pages] = await store._writer.row("PRAGMA page_count")
+        [pages] = await store._appender.connection.row("PRAGMA page_count")
         # The batch does not fit: SQLite says what it says when the disk is full.
-        await store._writer.rows(f"PRAGMA max_page_count = {pages}")
+        await store._appender.connection.rows(f"PRAGMA max_page_count = {pages}")
 
         for _ in range(3):
             with pytest.raises(StoreFullError, match="nothing was stored"):
@@ -32,7 +32,7 @@ async def test_a_full_disk_stores_nothing_of_a_batch_and_goes_on_when_there_is_s
             assert await store.latest_sequence() == 3
             assert sequences((await read_all(store))[0]) == [1, 2, 3], "reading goes on"
 
-        await store._writer.rows("PRAGMA max_page_count = 1000000")
+        await store._appender.connection.rows("PRAGMA max_page_count = 1000000")
         batch = [record("a.b", data, id=f"new-{n}") for n in range(size)]
         appended = await store.append(batch)
 
@@ -49,8 +49,8 @@ async def test_a_full_disk_stores_nothing_of_a_batch_and_goes_on_when_there_is_s
 async def test_ids_are_looked_up_while_the_disk_is_full(path: Path) -> None:
     await make_log(path, 3)
     async with opened(path) as store:
-        [pages] = await store._writer.row("PRAGMA page_count")
-        await store._writer.rows(f"PRAGMA max_page_count = {pages}")
+        [pages] = await store._appender.connection.row("PRAGMA page_count")
+        await store._appender.connection.rows(f"PRAGMA max_page_count = {pages}")
         with pytest.raises(StoreFullError):
             await store.append([record("a.b", "x" * 10_000) for _ in range(10)])
 

@@ -123,7 +123,7 @@ async def test_a_killed_writer_leaves_no_lock_and_everything_it_acknowledged(pat
 async def test_another_programs_transaction_fails_an_append_that_stores_nothing(path: Path) -> None:
     await make_log(path, 2)
     async with opened(path) as store:
-        await store._writer.rows("PRAGMA busy_timeout = 0")  # it would wait 5 s, for the same
+        await store._appender.connection.rows("PRAGMA busy_timeout = 0")  # it would wait 5 s, for the same
         with closing(_transaction(path)) as other:
             for size in (1, store.features.batch_limit + 1):
                 with pytest.raises(StoreLockedError):

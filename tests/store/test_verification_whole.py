@@ -88,7 +88,7 @@ async def test_events_of_the_same_id_are_found(path: Path) -> None:
     unique = "CREATE UNIQUE INDEX events_by_id ON events (id) WHERE id IS NOT NULL"
     rewritten(path, unique, unique.replace("UNIQUE ", ""))
     async with opened(path) as store:
-        store._lookups.by_ids = nothing_by_ids  # type: ignore[method-assign]  # a store that forgets ids
+        store._appender._lookups.by_ids = nothing_by_ids  # type: ignore[method-assign]  # a store that forgets ids
         await store.append([record("a.b", "other", id="id-2")])
     rewritten(path, unique.replace("UNIQUE ", ""), unique)
 

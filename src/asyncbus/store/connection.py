@@ -128,13 +128,16 @@ class Connection:
             await self.roll_back()
             raise
 
-    async def roll_back(self) -> bool:
-        """End a transaction that is still open, so that nothing of it is ever committed; whether there was one."""
+    @property
+    def in_transaction(self) -> bool:
+        """Whether a transaction is open."""
         self._check_alive()
-        if not self._connection.in_transaction:
-            return False
-        await self.rows("ROLLBACK")
-        return True
+        return self._connection.in_transaction
+
+    async def roll_back(self) -> None:
+        """End a transaction that is still open, so that nothing of it is ever committed."""
+        if self.in_transaction:
+            await self.rows("ROLLBACK")
 
     def _check_alive(self) -> None:
         """Refuse to wait for a thread that is no more: nobody would ever answer."""

@@ -1,0 +1,198 @@
+"""Appends batches to the file of a log, and stops for good where nobody can say any more what the disk holds."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from asyncbus.errors import SequenceExhaustedError, StoreCorruptError, StoreError, StoreFailedError
+from asyncbus.events import LAST_SEQUENCE, Record
+from asyncbus.store import statements
+from asyncbus.store.base import Appended, number, set_apart
+from asyncbus.store.checkpoints import Checkpointer
+from asyncbus.store.connection import Connection
+from asyncbus.store.failures import no_write_ahead_log
+from asyncbus.store.pages import PageReader
+from asyncbus.store.watched import WatchedFile
+from asyncbus.store.watermark import Watermark
+
+log = logging.getLogger("asyncbus")
+
+
+class Appender:
+    """The one who writes a log: its connection, the sequences it gives, and the first failure, after which it refuses.
+
+    Args:
+        connection: to the log's file, for writing; `begin` sets it up, and whoever opened it closes it.
+        path: of the file.
+        lock_path: of the lock of writers beside it.
+        synchronous: "full" or "normal".
+        watermark: moved after each commit that is durable.
+        head: the last sequence given.
+        floor: the last sequence removed.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        path: Path,
+        lock_path: str,
+        *,
+        synchronous: str,
+        watermark: Watermark,
+        head: int,
+        floor: int,
+    ) -> None:
+        self.connection = connection
+        self.head = head
+        self.floor = floor
+        self._path = path
+        self._file = WatchedFile(path)
+        self._lock_file = WatchedFile(lock_path)
+        self._synchronous = synchronous
+        self._is_full = synchronous == "full"
+        self._watermark = watermark
+        self._checkpointer = Checkpointer(connection, path)
+        self._lookups = PageReader(connection)
+        self._rolled_back = 0
+        self._failure: Exception | None = None
+
+    async def begin(self) -> None:
+        """Set the connection up and sign the log, so that whoever is refused can be told who writes it."""
+        if await self.connection.row("PRAGMA journal_mode = WAL") != ("wal",):
+            raise no_write_ahead_log(self._path)
+        await self.connection.rows(f"PRAGMA synchronous = {self._synchronous.upper()}")
+        # SQLite's automatic checkpoint swallows I/O errors; ours are looked at.
+        await self.connection.rows("PRAGMA wal_autocheckpoint = 0")
+        await self.connection.rows("UPDATE log SET writer_pid = ?", (os.getpid(),))
+
+    async def end(self) -> None:
+        """Whoever is refused from now on is not told of this process; what was not moved yet is moved."""
+        try:
+            await self.connection.rows("UPDATE log SET writer_pid = NULL")
+            # As it closes SQLite would do it as well, but swallow I/O errors.
+            await self._checkpointer.move()
+        except StoreError as error:
+            log.warning("the write-ahead log stays beside the database, for the next opening to recover: %s", error)
+
+    async def append(self, records: Sequence[Record]) -> Appended:
+        """Store a batch whole or not at all, in one hop to the SQLite thread if it is not larger than asked for."""
+        self._check()
+        if self.connection.in_transaction:
+            await self._roll_back()
+        if self._checkpointer.due:
+            await self._checkpoint()
+        ids = [record.id for record in records if record.id is not None]
+        repeated: dict[int, Record] = {}
+        if ids:
+            records, repeated = set_apart(records, await self._lookups.by_ids(ids))
+        first = self.head + 1
+        if records:
+            await self._store(records, first)
+        duplicates = {index: record.sequence for index, record in repeated.items()}
+        return Appended(first, duplicates, self.floor)
+
+    async def clear(self) -> None:
+        """Remove all events, and record that they were removed."""
+        self._check()
+        if self.connection.in_transaction:
+            await self._roll_back()
+        with self._failing():
+            async with self.connection.transaction():
+                await self.connection.rows(statements.RECORD_REMOVAL, (time.time_ns() // 1000,))
+                await self.connection.rows(statements.REMOVE_ALL)
+        self.floor = self.head
+
+    def statistics(self) -> Mapping[str, int]:
+        """Of the write-ahead log its bytes on disk, how often it was moved, and stale transactions rolled back."""
+        return {
+            "wal_bytes": _size(self._path.with_name(f"{self._path.name}-wal")),
+            "wal_checkpoints": self._checkpointer.done,
+            "rolled_back": self._rolled_back,
+        }
+
+    # ------------------------------------------------------------------------------------------- may it be trusted?
+
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        """After a failed fsync nobody knows what the disk holds, and asking it again would not tell."""
+        try:
+            yield
+        except (StoreFailedError, StoreCorruptError) as error:
+            self._failure = error
+            raise
+
+    def _check(self) -> None:
+        """The file and the lock of writers must be those that were opened, and the file never becomes shorter."""
+        if self._failure is not None:
+            raise StoreFailedError(
+                f"{self._path} failed before and cannot be trusted: close the bus and open it again"
+            ) from self._failure
+        if not self._file.is_intact():
+            self._failure = StoreFailedError(
+                f"{self._path} was removed, replaced or cut while it was open; what is written now would be in a file"
+                " without a name, or without a beginning: close the bus, put the file back, and open it again"
+            )
+        elif not self._lock_file.is_intact():
+            self._failure = StoreFailedError(
+                f"{self._lock_file.path} was removed while the log was open, so another process may be writing it:"
+                " close the bus and open it again"
+            )
+        if self._failure is not None:
+            raise self._failure
+
+    async def _roll_back(self) -> None:
+        """A transaction that is open before a batch belongs to something that failed: the batch must not commit it."""
+        await self.connection.roll_back()
+        self._rolled_back += 1
+        log.warning("%s: a transaction was still open before a batch, and was rolled back", self._path)
+
+    # ------------------------------------------------------------------------------------------------------- storing
+
+    async def _store(self, records: Sequence[Record], first: int) -> None:
+        last = first + len(records) - 1
+        if last > LAST_SEQUENCE:
+            raise SequenceExhaustedError(f"{self._path} has used its last sequence; begin a new log")
+        with self._failing():
+            stored = await self._insert(records, first)
+        if stored != last:
+            self._failure = StoreFailedError(
+                f"{self._path}: event {last} was stored as {stored}; another program writes into this file",
+                outcome_unknown=True,
+            )
+            raise self._failure
+        self.head = last
+        number(records, first)
+        self._checkpointer.count(records)
+        if self._is_full:
+            self._watermark.write(last)
+
+    async def _insert(self, records: Sequence[Record], first: int) -> int:
+        """Insert in one autocommitted statement, or several in one transaction; return the last sequence."""
+        if len(records) <= statements.BATCH_LIMIT:
+            return await self.connection.insert(*statements.insert(records, first))
+        last = 0
+        async with self.connection.transaction():
+            for offset in range(0, len(records), statements.BATCH_LIMIT):
+                part = records[offset : offset + statements.BATCH_LIMIT]
+                last = await self.connection.insert(*statements.insert(part, first + offset))
+        return last
+
+    async def _checkpoint(self) -> None:
+        """Move what no reader needs any more from the write-ahead log into the database."""
+        with self._failing():
+            is_whole = await self._checkpointer.move()
+        # What is left in the write-ahead log was perhaps not synced: the watermark must not be ahead of it.
+        if is_whole and not self._is_full:
+            self._watermark.write(self.head)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
