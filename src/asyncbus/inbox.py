@@ -317,11 +317,13 @@ class Inbox:
             await self._sleeper
         self.high_water = max(self.high_water, self.depth)
         with self._lock:
-            if not self._full:
-                self._begin_batch()
-            batch = self._in_flight = self._full.popleft()
+            if self._full:
+                batch = self._full.popleft()
+                self._count_full()
+            else:
+                batch, self._open = self._open, Batch()
+            self._in_flight = batch
             batch.taken = True
-            self._count_full()
             self._admit()
         self.taken += batch.depth
         if batch.withdrawn:
