@@ -24,7 +24,7 @@ demo: $(VENV)/.filled-demo ## watch an emulator publish half a million events th
 	@$(BIN)/python -m examples.emulator $(ARGS)
 
 test: $(VENV)/.filled-demo $(VENV)/.filled-test ## run the tests (they run the examples too)
-	$(BIN)/python -X dev -m pytest $(ARGS)
+	$(BIN)/python -X dev -m pytest --dist worksteal --tx '2*popen//python=$(BIN)/python -X dev' $(ARGS)
 
 test-others: ## run the tests on each other Python that is found
 	@own=$$($(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \

@@ -98,5 +98,5 @@ class BitterStore(SQLiteStore):
         try:
             return await super().append(records)
         except StoreFullError as error:
-            self._failure = error
+            self._appender._failure = error
             raise
