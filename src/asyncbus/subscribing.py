@@ -21,6 +21,7 @@ from asyncbus.handlers import Handler, handler_name, run
 from asyncbus.options import Start, WhenFull, check_count, check_handler, check_seconds, check_start, check_when_full
 from asyncbus.patterns import Pattern
 from asyncbus.reading import CLOSED, Reading
+from asyncbus.shielded import Shielded
 from asyncbus.subscription import Subscription
 
 log = logging.getLogger("asyncbus")
@@ -48,7 +49,7 @@ class Subscribing(Reading):
     _subscriptions: dict[Subscription, Handler | None]
     _handling: dict[asyncio.Task[None], Subscription]
     _waiting_for: set[asyncio.Task[Event]]
-    _closing: asyncio.Task[None] | None
+    _closing: Shielded | None
     _failure: AsyncBusError | None
 
     def subscribe(

@@ -170,8 +170,9 @@ class Subscription:
     async def close(self) -> None:
         """End it at once: what its queue holds is not delivered any more.
 
-        With a handler it waits until the event being handled is done, unless the handler itself calls it. It may be
-        called twice. Cancelling it does not undo it.
+        With a handler it waits until the event being handled is done, unless the handler itself calls it. So two
+        handlers that close each other's subscription wait for each other, until the bus is closed and its
+        `close_timeout` is over. It may be called twice. Cancelling it does not undo it.
         """
         self.end()
         if self._handled and self.reader is not None and self.reader is not asyncio.current_task():

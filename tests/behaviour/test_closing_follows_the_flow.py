@@ -328,6 +328,20 @@ async def test_whoever_cancels_the_closing_does_not_stop_it(log: Log) -> None:
     assert bus.health().status == "closed"
 
 
+@pytest.mark.parametrize("tick", range(1, 30))
+async def test_a_loop_that_is_shut_down_while_the_bus_closes_releases_the_file(tick: int, file_log: Log) -> None:
+    bus = file_log.bus()
+    await bus.__aenter__()
+    asyncio.create_task(bus.close())  # noqa: RUF006  # it is found among all tasks, as `asyncio.run` does
+    await ticks(tick)
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    async with file_log.bus() as again:
+        await again.publish("a")
+
+
 async def test_who_waits_for_an_event_is_told_that_none_will_come(log: Log) -> None:
     async with log.bus() as bus:
         waiting = asyncio.ensure_future(bus.wait_for("a"))

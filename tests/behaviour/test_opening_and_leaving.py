@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 import pytest_asyncio
 
-from asyncbus import EventBus
+from asyncbus import Bounds, EventBus, MemoryStore
 from tests.behaviour.stage import Log, Reading, payloads, sequences, take, ticks
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(20)]
@@ -112,6 +112,38 @@ async def test_opening_may_be_cancelled_at_any_moment(tick: int, log: Log) -> No
     # No thread is left (the leak guard looks), and no lock either.
     async with log.bus() as again:
         assert (await again.publish("a")).sequence == 1
+
+
+class DoorStore(MemoryStore):
+    """Knows whether it is open."""
+
+    is_open = False
+
+    async def open(self) -> Bounds:
+        self.is_open = True
+        return await super().open()
+
+    async def close(self) -> None:
+        self.is_open = False
+
+
+@pytest.mark.parametrize("until_cancelled", range(5))
+@pytest.mark.parametrize("until_shut_down", range(5))
+async def test_a_loop_that_is_shut_down_while_an_opening_is_undone_leaves_no_store_open(
+    until_cancelled: int, until_shut_down: int
+) -> None:
+    bus = EventBus(store := DoorStore())
+    opening = asyncio.create_task(bus.__aenter__())
+    await ticks(until_cancelled)
+    opening.cancel()
+    await ticks(until_shut_down)
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, opening, return_exceptions=True)
+    if not opening.cancelled():  # it came too late
+        await bus.close()
+    assert not store.is_open
 
 
 # ------------------------------------------------------------------------------------------------------------ leftovers

@@ -190,7 +190,7 @@ class _Scene:
                 yield f"{name} was not cancelled, but raised it"
             elif not (task.cancelled() or name.startswith("asyncbus wait for") or task.exception() is None):
                 yield f"{name} raised {task.exception()!r}"
-        if self.store.opened and not any(task.get_name() == "asyncbus undo" for task in self.struck):
+        if self.store.opened:
             yield "the store was not closed"
 
     def figures(self) -> Figures:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import asyncio
-import inspect
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -15,8 +14,8 @@ from tests.reliability.simulation_loop import frames
 SOURCES: Final = Path(asyncbus.__file__).parent
 
 MODULES: Final = (
-    *("bus", "fanout", "handlers", "history", "inbox", "publishing", "reading", "receipts"),
-    *("subscribing", "subscription", "writer"),
+    *("bus", "closing", "fanout", "handlers", "history", "inbox", "publishing", "reading"),
+    *("receipts", "shielded", "subscribing", "subscription", "writer"),
 )
 """Of the library, those whose every await is to be cancelled."""
 
@@ -41,11 +40,6 @@ def awaits() -> dict[Place, str]:
 def places(task: asyncio.Task[Any]) -> set[Place]:
     """The places in the library at which a task waits."""
     return {(_FILES[code.co_filename], line) for code, line in frames(task) if code.co_filename in _FILES}
-
-
-def _has_begun(task: asyncio.Task[Any]) -> bool:
-    coroutine = task.get_coro()
-    return not inspect.iscoroutine(coroutine) or inspect.getcoroutinestate(coroutine) != inspect.CORO_CREATED
 
 
 class Cancelling:
@@ -104,9 +98,7 @@ class Cancelling:
     def _is_victim(self, task: asyncio.Task[Any]) -> bool:
         name = task.get_name()
         if isinstance(self._victim, str):
-            # A close that was cancelled before it has begun cannot close anything.
-            unborn = name == "asyncbus close" and not _has_begun(task)
-            return name.startswith(self._victim) and name != "main" and not unborn
+            return name.startswith(self._victim) and name != "main"
         # Those without a name are parts of others, which nobody else can get hold of.
         return not name.startswith("Task-") and self._victim in places(task)
 
