@@ -13,9 +13,9 @@ from asyncbus.errors import (
 from asyncbus.events import from_microseconds
 from asyncbus.options import Start
 from asyncbus.patterns import Pattern
+from asyncbus.receiving import FIRST_PAGE, LAST_PAGE
 from asyncbus.store.base import Page
 from asyncbus.store.memory import MemoryStore
-from asyncbus.subscription import FIRST_PAGE, LAST_PAGE
 from tests.fakes import MOMENT, GatedStore, next_of, opened, take, until
 
 pytestmark = pytest.mark.asyncio

@@ -19,8 +19,8 @@ from asyncbus.history import History, ask
 from asyncbus.inbox import Inbox
 from asyncbus.options import Start, bound, check_handler, check_seconds, check_start
 from asyncbus.patterns import Pattern
+from asyncbus.receiving import FIRST_PAGE
 from asyncbus.store.base import BackupStore, EventStore
-from asyncbus.subscription import FIRST_PAGE
 
 NOT_OPEN: Final = "the bus is not open; use it inside `async with bus:`"
 CLOSED: Final = "the bus is closed"

@@ -14,8 +14,8 @@ from tests.reliability.simulation_loop import frames
 SOURCES: Final = Path(asyncbus.__file__).parent
 
 MODULES: Final = (
-    *("bus", "closing", "fanout", "handlers", "history", "inbox", "publishing", "reading"),
-    *("receipts", "shielded", "subscribing", "subscription", "writer"),
+    *("bus", "closing", "fanout", "handlers", "history", "inbox", "progress", "publishing", "reading"),
+    *("receipts", "receiving", "shielded", "subscribing", "subscription", "writer"),
 )
 """Of the library, those whose every await is to be cancelled."""
 
