@@ -34,7 +34,7 @@ _BLOCKBUSTER.functions["io.BufferedReader.read"].can_block_in("asyncbus/store/wa
 _BLOCKBUSTER.functions["os.stat"].can_block_in("asyncbus/store/watched.py", {"__init__", "is_intact"})
 _BLOCKBUSTER.functions["os.stat"].can_block_in("asyncbus/store/appender.py", {"_size"})
 # It asks the kernel, not the disk, once for each connection.
-_BLOCKBUSTER.functions["os.getcwd"].can_block_in("asyncbus/store/migrations.py", "uri")
+_BLOCKBUSTER.functions["os.getcwd"].can_block_in("asyncbus/store/files.py", "uri")
 
 
 @pytest.fixture(params=["memory", "sqlite"])

@@ -19,6 +19,7 @@ from typing import Any
 from anyio import to_thread
 
 from asyncbus import AsyncBusError, SQLiteStore
+from asyncbus.store.files import sync_folder
 from asyncbus.store.migrations import prepare
 from asyncbus.testing import record
 from tests.store.files import ALL, opened, read_all, sequences
@@ -136,7 +137,7 @@ async def wait_idle(path: str, seconds: str) -> None:
 
 
 def die_creating(folder: str, step: str) -> None:
-    """Create logs, each in a process that kills itself one line of `migrations.py` later than the last one.
+    """Create logs, each in a process that kills itself one line of `migrations.py` or `files.py` after the last one.
 
     Tells for each whether the file was there after the kill, and what the folder holds once the log was opened again.
     """
@@ -159,9 +160,10 @@ def die_creating(folder: str, step: str) -> None:
 
 def _create_and_die(path: Path, line: int) -> None:
     lines = count(1)
+    files = {prepare.__code__.co_filename, sync_folder.__code__.co_filename}
 
     def trace(frame: FrameType, event: str, _: object) -> Any:
-        if frame.f_code.co_filename != prepare.__code__.co_filename:
+        if frame.f_code.co_filename not in files:
             return None
         if event == "line" and next(lines) == line:
             os.kill(os.getpid(), signal.SIGKILL)

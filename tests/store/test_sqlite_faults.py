@@ -10,7 +10,7 @@ import pytest
 
 import asyncbus.store
 from asyncbus import StoreFailedError
-from asyncbus.store import connection, migrations
+from asyncbus.store import connection, files, migrations
 from asyncbus.testing import record
 from tests.store.files import contents, make_log, opened, read_all, refused, sequences, sql
 
@@ -112,6 +112,6 @@ async def test_a_log_that_falls_back_to_another_journal_is_refused_and_left_as_i
 
 def without_shared_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """A file system that has none, as SQLite's own `unix-none` shows it: PRAGMA journal_mode = WAL fails in silence."""
-    uri = migrations.uri
+    uri = files.uri
     for module in (connection, migrations):
         monkeypatch.setattr(module, "uri", lambda path, mode: f"{uri(path, mode)}&vfs=unix-none")

@@ -17,8 +17,8 @@ from anyio import to_thread
 from asyncbus.errors import InvalidOptionError, StoreCorruptError, StoreFailedError
 from asyncbus.store.connection import BUSY_TIMEOUT
 from asyncbus.store.failures import meaning, translated
+from asyncbus.store.files import check_nothing_is_left, check_place, sync_folder, uri
 from asyncbus.store.gil import GilYielder
-from asyncbus.store.migrations import check_nothing_is_left, check_place, sync_folder, uri
 
 _STEP: Final = 1024
 """Pages copied at a time, 4 MB: after each one looks whether to go on, and needs the GIL for it."""

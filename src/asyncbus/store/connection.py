@@ -16,8 +16,8 @@ from anyio import to_thread
 from asyncbus.errors import ForkedProcessError, StoreCorruptError, StoreFailedError
 from asyncbus.store.begun import Begun
 from asyncbus.store.failures import meaning, translated, without_frames
+from asyncbus.store.files import uri
 from asyncbus.store.gil import GilYielder
-from asyncbus.store.migrations import uri
 
 BUSY_TIMEOUT: Final = 5.0
 """Seconds SQLite waits for a lock that somebody else holds on the file."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sqlite3
 import uuid
@@ -15,11 +14,9 @@ from asyncbus.errors import (
     NotAnEventStoreError,
     SchemaTooNewError,
     StoreCorruptError,
-    StoreIsDirectoryError,
-    StoreNotFoundError,
-    StoreReadOnlyError,
 )
 from asyncbus.store.failures import no_write_ahead_log, translated
+from asyncbus.store.files import check_nothing_is_left, check_place, reading_mode, sync_folder, uri
 
 APPLICATION_ID: Final = 0x61736275
 """`asbu`: what `PRAGMA application_id` and the command `file` tell of our files."""
@@ -76,32 +73,6 @@ def prepare(path: Path, *, read_only: bool) -> None:
             _checkpoint(connection)
 
 
-def check_place(path: Path, *, read_only: bool) -> None:
-    """Refuse a path where no log can be, before anything is made there.
-
-    Raises:
-        StoreNotFoundError, StoreIsDirectoryError, StoreReadOnlyError, NotAnEventStoreError
-    """
-    if path.is_dir():
-        raise StoreIsDirectoryError(f"{path} is a directory; name a file in it")
-    if path.exists() and not path.is_file():  # to open a named pipe would wait for its other end
-        raise NotAnEventStoreError(f"{path} is no regular file; choose another file")
-    if not path.parent.is_dir():
-        raise StoreNotFoundError(f"the folder {path.parent} does not exist; make it first")
-    if read_only:
-        if not path.exists():
-            raise StoreNotFoundError(f"{path} does not exist, and read_only=True does not create it")
-    elif not os.access(path.parent, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
-        raise StoreReadOnlyError(f"{path} cannot be written here; open it with read_only=True, or mend its permissions")
-
-
-def check_nothing_is_left(path: Path) -> None:
-    """SQLite would take the write-ahead log of a database that is gone for the new one's."""
-    wal = path.with_name(f"{path.name}-wal")
-    if wal.exists():
-        raise StoreCorruptError(f"{path} is gone, but {wal} is there; put the file back, or remove what is left of it")
-
-
 def _create(path: Path) -> None:
     # Built beside its place and then renamed: whatever kills us here, the file is there whole or not at all.
     draft = path.with_name(f"{path.name}.asyncbus-new")
@@ -119,16 +90,6 @@ def _create(path: Path) -> None:
             _checkpoint(connection)  # only the draft itself is renamed, not its -wal file
         draft.rename(path)
         sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the new name survive a power cut, where the system can."""
-    if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def _version(path: Path) -> int:
@@ -187,18 +148,3 @@ def _statements(sql: str) -> Iterator[str]:
 
 def _connect(path: Path, mode: str) -> sqlite3.Connection:
     return sqlite3.connect(uri(path, mode), uri=True, isolation_level=None)
-
-
-def reading_mode(path: Path) -> str:
-    """How SQLite is to open a log for reading; for `uri`.
-
-    Beside a log that is being written it needs its -shm file. Where that is not there and cannot be made, nobody here
-    can be writing, and it reads the file as one that does not change.
-    """
-    folder_is_closed = not os.access(path.parent, os.W_OK)
-    return "ro&immutable=1" if folder_is_closed and not path.with_name(f"{path.name}-wal").exists() else "ro"
-
-
-def uri(path: Path, mode: str) -> str:
-    """The URI of a database file for SQLite; `mode` is "rw", "rwc", or a `reading_mode`."""
-    return f"{path.absolute().as_uri()}?mode={mode}"

@@ -29,9 +29,10 @@ from asyncbus.store.backup import Backups
 from asyncbus.store.base import Appended, Bounds, Features, Page
 from asyncbus.store.connection import Connection
 from asyncbus.store.failures import translated
+from asyncbus.store.files import check_place, reading_mode
 from asyncbus.store.filesystems import check_filesystem
 from asyncbus.store.gil import GilYielder
-from asyncbus.store.migrations import check_place, prepare, reading_mode
+from asyncbus.store.migrations import prepare
 from asyncbus.store.pages import PageReader
 from asyncbus.store.watermark import Watermark
 

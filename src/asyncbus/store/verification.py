@@ -14,8 +14,9 @@ from asyncbus.errors import StoreCorruptError, StoreNotFoundError
 from asyncbus.options import check_path
 from asyncbus.store.connection import BUSY_TIMEOUT
 from asyncbus.store.failures import translated
+from asyncbus.store.files import check_place, reading_mode, uri
 from asyncbus.store.inspection import Finding, Inspection, in_one_line
-from asyncbus.store.migrations import check_place, prepare, reading_mode, uri
+from asyncbus.store.migrations import prepare
 
 _VERSIONS: Final = slice(18, 20)
 """Where the header of a SQLite file says how it is to be written and read."""
