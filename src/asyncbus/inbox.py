@@ -337,9 +337,11 @@ class Inbox:
         for waiter in batch.waiters:
             _resolve(waiter.future)
         batch.waiters = []
-        # Records live on in memory and refer to their batch: it must not keep all others alive.
+        # Records live on in memory and refer to their batch: it must not keep all others alive, nor what its commands
+        # refer to, the bus itself, for the collector does not see through records.
         batch.submissions = []
         batch.groups = []
+        batch.commands = []
 
     def fail_barred(self) -> None:
         """Raise `WouldDeadlockError` where a task waits for the writer while the writer waits for it."""

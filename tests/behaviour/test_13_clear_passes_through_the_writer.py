@@ -1,12 +1,14 @@
 """Promise 13: `clear()` has its place in the order; sequences go on, and whoever was owed what it removed is told."""
 
 import asyncio
+import gc
 import sqlite3
+import weakref
 from contextlib import closing
 
 import pytest
 
-from asyncbus import BusClosedError, Event, EventBus, EventsLostError
+from asyncbus import BusClosedError, Event, EventBus, EventsLostError, StoreFullError
 from tests.behaviour.stage import Log, payloads, sequences, take, ticks, until
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(20)]
@@ -241,3 +243,17 @@ async def test_a_catching_up_handler_that_lost_events_ends_with_the_error(log: L
         await until(lambda: events.position == 6 or events.error is not None)
         # Either it was faster than the removal, or it was told.
         assert (events.error is None) == (events.statistics().delivered == 6)
+
+
+async def test_a_bus_whose_log_could_not_be_cleared_is_forgotten_when_it_is_closed(log: Log) -> None:
+    store = log.staged()
+    store.clear_faults.append(StoreFullError("no space to note it"))
+    async with EventBus(store) as bus:
+        bus.publish_nowait("a")  # in the batch after which the log is to be cleared, and in memory from then on
+        with pytest.raises(StoreFullError):
+            await bus.clear()
+    left = weakref.ref(bus)
+    del bus
+    await ticks(2)
+    gc.collect()
+    assert left() is None
