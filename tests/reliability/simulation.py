@@ -58,15 +58,22 @@ def play(seed: int, aim: Place | None = None, folder: Path | None = None) -> Pla
         Violation: a promise was broken.
     """
     with quiet(), _without_collections():
-        scene = _Scene(seed, aim, folder)
-        with scene.store.on_lanes(scene.loop, scene.random) if isinstance(scene.store, File) else nullcontext():
-            problems = scene.loop.run(scene.play())
-        # What nobody looked at says so when it is freed.
+        played, problems, unhandled = _play(_Scene(seed, aim, folder))
+        # What nobody looked at says so when it is freed. Here nobody holds the scene any more, and all of it is young:
+        # what a collection finds in use is old from then on, and would stay for as long as the process lives.
         gc.collect(0)
-    problems += scene.loop.unhandled
+    problems += unhandled
     if problems:
         raise Violation("; ".join(dict.fromkeys(problems)))
-    return Played(scene.figures(), {place for each in scene.cancelling for place in each.places})
+    return played
+
+
+def _play(scene: _Scene) -> tuple[Played, list[str], list[str]]:
+    """What a scene has counted, what is wrong with it, and what nobody caught; to the last its end may add more."""
+    with scene.store.on_lanes(scene.loop, scene.random) if isinstance(scene.store, File) else nullcontext():
+        problems = scene.loop.run(scene.play())
+    played = Played(scene.figures(), {place for each in scene.cancelling for place in each.places})
+    return played, problems, scene.loop.unhandled
 
 
 def trial(seed: int, folder: Path) -> Figures:

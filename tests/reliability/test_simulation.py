@@ -1,7 +1,10 @@
 """Seeded scenes, any interleaving, a cancellation at every await: nobody is told anything but the truth."""
 
+import gc
+
 import pytest
 
+from asyncbus import EventBus
 from tests.reliability.conftest import ShortRun
 from tests.reliability.simulation import TOOL, play
 from tests.reliability.simulation_cancelling import Place, awaits
@@ -56,3 +59,16 @@ def was_cancelled_at(place: Place) -> bool:
 def test_a_seed_plays_the_same_scene_again() -> None:
     for seed in range(50):
         assert play(seed) == play(seed)
+
+
+def test_a_scene_is_gone_when_it_is_over() -> None:
+    """Else a process that plays a hundred thousand of them holds all."""
+    before = buses()
+    for seed in range(100):
+        play(seed)
+    assert buses() == before
+
+
+def buses() -> set[EventBus]:
+    """All that are not freed, also those that only wait for the collector."""
+    return {found for found in gc.get_objects() if isinstance(found, EventBus)}
