@@ -16,8 +16,8 @@ from tests.reliability.trials import Report, Tool, run
 
 
 def main(arguments: list[str]) -> int:
-    """Run what is asked for; 1: a promise was broken."""
-    asked = _parser().parse_args(arguments)
+    """Run what is asked for; 1: a promise was broken; 2: it cannot be run."""
+    asked = _asked(arguments)
     console = Console(stderr=True)
     names = asked.tools or NAMES
     ends = time.monotonic() + asked.minutes * 60
@@ -37,7 +37,7 @@ def main(arguments: list[str]) -> int:
     return int(broken)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _asked(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.reliability", description=__doc__)
     parser.add_argument("tools", nargs="*", metavar="TOOL", help=f"which: {', '.join(NAMES)}; none: all")
     parser.add_argument("--seed", type=int, help="of the first trial; with it alone, that one trial is run again")
@@ -47,19 +47,28 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--minutes", type=float, default=float("inf"), help="for all of them together, at most")
     parser.add_argument("--jobs", type=int, help="trials beside each other")
     parser.add_argument("--keep", action="store_true", help="keep what was counted, for the docs")
-    return parser
+    asked = parser.parse_args(arguments)
+    unknown = [name for name in asked.tools if name not in NAMES]
+    if unknown:
+        parser.exit(2, f"no tool is called {', '.join(unknown)}; there are: {', '.join(NAMES)}\n")
+    for option, number in (("--units", asked.units), ("--minutes", asked.minutes), ("--jobs", asked.jobs)):
+        if number is not None and not number > 0:
+            parser.exit(2, f"{option} must be more than 0, not {number}\n")
+    return asked
 
 
 def _long_run(chosen: Tool, asked: argparse.Namespace, seconds: float, console: Console) -> Report:
     again = asked.seed is not None and asked.units is None
-    units = 1 if again else asked.units or chosen.long
+    units = chosen.long if asked.units is None else asked.units
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as progress:
-        task = progress.add_task(f"{chosen.name}: {chosen.unit}", total=units)
+        task = progress.add_task(f"{chosen.name}: {chosen.unit}", total=None if again else units)
         report = run(
             chosen,
             seed=randbelow(2**31) if asked.seed is None else asked.seed,
             units=units,
+            # A trial that finds something has counted nothing.
+            trials=1 if again else float("inf"),
             seconds=seconds,
             jobs=1 if again else asked.jobs,
             on_trial=lambda report: progress.update(task, completed=report.figures[chosen.unit]),

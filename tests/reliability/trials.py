@@ -101,12 +101,13 @@ def run(
     tool: Tool,
     *,
     seed: int,
-    units: int,
+    units: float = float("inf"),
+    trials: float = float("inf"),
     seconds: float = float("inf"),
     jobs: int | None = None,
     on_trial: Callable[[Report], None] = lambda _: None,
 ) -> Report:
-    """Run trials with `seed` and those that follow it until so many units are counted, or the time is over.
+    """Run trials with `seed` and those that follow it until so many units are counted, or trials, or the time is over.
 
     Each trial has a process that other trials may have used before it; `jobs=1` keeps them in this one. A broken
     promise is kept in the report and ends nothing; what else a trial raises does.
@@ -117,7 +118,8 @@ def run(
     print(f"{tool.name}: seed {seed}; again: python -m tests.reliability {tool.name} --seed {seed}")
 
     def enough() -> bool:
-        return report.figures[tool.unit] >= units or time.monotonic() - began >= seconds
+        counted = report.figures[tool.unit] >= units or report.trials >= trials
+        return counted or time.monotonic() - began >= seconds
 
     for number, found in _outcomes(tool, seed, jobs, enough):
         report.trials += 1
