@@ -21,7 +21,7 @@ from secrets import randbelow
 
 from asyncbus import EventBus, SQLiteStore
 from tests.reliability import kept
-from tests.reliability.load_samples import Sample, judge, sample, slope, tells
+from tests.reliability.load_samples import Sample, Samples, judge, sample, slope, tells
 from tests.reliability.load_work import Work
 from tests.reliability.trials import Figures, Found, Report, Tool, Violation, quiet
 
@@ -34,22 +34,30 @@ ROUNDS = 2
 
 def trial(seed: int, folder: Path) -> Figures:
     """A short stretch, which shows that nothing is left behind; whether memory grows it cannot tell."""
-    return asyncio.run(stretch(seed, folder, ROUNDS))
+    figures: Figures = Counter()
+    asyncio.run(stretch(seed, folder, ROUNDS, figures))
+    return figures
 
 
 async def stretch(
     seed: int,
     folder: Path,
     rounds: int,
+    figures: Figures,
     *,
-    on_round: Callable[[EventBus, list[Sample]], None] = lambda bus, samples: None,
-) -> Figures:
+    on_round: Callable[[EventBus, Samples], None] = lambda bus, samples: None,
+) -> None:
     """Open a bus, put it under load for so many rounds, close it, and see that nothing grew and nothing is left.
+
+    Args:
+        seed, folder: as a trial has them.
+        rounds: of two seconds each.
+        figures: what is counted, also where something is found.
+        on_round: called after each.
 
     Raises:
         Violation: something did, or is.
     """
-    figures: Figures = Counter()
     await asyncio.to_thread(int)  # the loop's own threads come with their first use
     before = sample(0)
     began = time.monotonic()
@@ -57,30 +65,35 @@ async def stretch(
         async with EventBus(SQLiteStore(folder / "log.db")) as bus:
             samples = await _under_load(bus, Random(seed), rounds, figures, on_round)
     if tells(samples):
-        judge(samples)
         figures["bytes an hour"] = slope(samples)
         figures["bytes at the end"] = samples[-1].memory
+        judge(samples)
     _nothing_is_left(before, sample(time.monotonic() - began))
-    return figures
 
 
 async def _under_load(
-    bus: EventBus, random: Random, rounds: int, figures: Figures, on_round: Callable[[EventBus, list[Sample]], None]
-) -> list[Sample]:
+    bus: EventBus, random: Random, rounds: int, figures: Figures, on_round: Callable[[EventBus, Samples], None]
+) -> Samples:
     """What a sample at the end of each round has shown."""
-    samples: list[Sample] = []
+    samples = Samples(rounds)
     began = time.monotonic()
     work = Work(bus, random, figures)
-    async with asyncio.TaskGroup() as group:
-        parts: list[asyncio.Task[None]] = [group.create_task(part()) for part in work.parts()]
-        for number in range(1, rounds + 1):
-            await asyncio.sleep(began + number * ROUND - time.monotonic())
-            await work.round(number)
-            samples.append(sample(time.monotonic() - began))
-            figures["rounds"] += 1
-            on_round(bus, samples)
-        for part in parts:
-            part.cancel()
+    try:
+        async with asyncio.TaskGroup() as group:
+            parts: list[asyncio.Task[None]] = [group.create_task(part()) for part in work.parts()]
+            for number in range(1, rounds + 1):
+                await asyncio.sleep(began + number * ROUND - time.monotonic())
+                await work.round(number)
+                samples.add(sample(time.monotonic() - began))
+                figures["rounds"] += 1
+                on_round(bus, samples)
+            for part in parts:
+                part.cancel()
+    except BaseExceptionGroup as group:
+        found = group.subgroup(Violation)
+        if found is None:
+            raise
+        raise Violation("; ".join(map(str, found.exceptions))) from group
     return samples
 
 
@@ -113,7 +126,7 @@ def main(arguments: list[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="load-") as folder:
         rounds = max(round(asked.minutes * 60 / ROUND), 1)
         try:
-            report.figures = asyncio.run(stretch(asked.seed, Path(folder), rounds, on_round=_tell))
+            asyncio.run(stretch(asked.seed, Path(folder), rounds, report.figures, on_round=_tell))
         except Violation as violation:
             report.violations.append(Found(asked.seed, str(violation)))
     report.seconds = round(time.monotonic() - began, 1)
@@ -123,7 +136,7 @@ def main(arguments: list[str]) -> int:
     return int(bool(report.violations))
 
 
-def _tell(bus: EventBus, samples: list[Sample]) -> None:
+def _tell(bus: EventBus, samples: Samples) -> None:
     if len(samples) % 30 == 0:
         print(f"head {bus.statistics().head:,}; {slope(samples):,} bytes an hour; {samples[-1]}", flush=True)
 

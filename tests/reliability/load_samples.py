@@ -7,10 +7,13 @@ import ctypes
 import gc
 import os
 import threading
+from array import array
 from collections.abc import Sequence
 from pathlib import Path
+from typing import overload
 
 from msgspec import Struct
+from msgspec.structs import astuple
 
 from tests.reliability.trials import Violation
 
@@ -31,6 +34,43 @@ class Sample(Struct, frozen=True):
     tasks: int
     threads: int
     descriptors: int
+
+
+_WIDTH = len(Sample.__struct_fields__)
+
+
+class Samples(Sequence[Sample]):
+    """A row of samples, in room that is taken beforehand: what it took on the way would be measured as well.
+
+    Args:
+        most: so many there may be.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._numbers = array("d", [0.0]) * (most * _WIDTH)
+        self._count = 0
+
+    def add(self, seen: Sample) -> None:
+        first = self._count * _WIDTH
+        self._numbers[first : first + _WIDTH] = array("d", astuple(seen))
+        self._count += 1
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, place: int) -> Sample: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> list[Sample]: ...
+
+    def __getitem__(self, place: int | slice) -> Sample | list[Sample]:
+        chosen = range(self._count)[place]
+        return self._at(chosen) if isinstance(chosen, int) else [self._at(each) for each in chosen]
+
+    def _at(self, place: int) -> Sample:
+        at, *counted = self._numbers[place * _WIDTH : (place + 1) * _WIDTH]
+        return Sample(at, *map(int, counted))
 
 
 def sample(at: float) -> Sample:

@@ -1,7 +1,8 @@
 """The load tool, short; and the proof that it sees what grows and what is left behind."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from asyncbus import EventBus
 from tests.reliability import load
 from tests.reliability.conftest import ShortRun
 from tests.reliability.load import TOOL, stretch
-from tests.reliability.load_samples import LEAST, Sample, judge, sample, slope, tells
+from tests.reliability.load_samples import LEAST, Sample, Samples, judge, sample, slope, tells
+from tests.reliability.load_work import Work
 from tests.reliability.trials import Violation
 
 LEVEL = Sample(at=0, memory=50_000_000, tasks=10, threads=5, descriptors=20)
@@ -67,6 +69,32 @@ async def test_memory_that_is_kept_is_seen() -> None:
     assert slope(samples) > 3600 * 500_000
 
 
+def test_samples_are_read_as_they_were_added() -> None:
+    seen = hour(memory=1000)
+    samples = Samples(len(seen))
+    for each in seen:
+        samples.add(each)
+
+    assert list(samples) == seen
+    assert samples[-1] == seen[-1]
+    assert samples[600::7] == seen[600::7]
+
+
+def test_what_is_found_under_load_is_told_with_what_was_counted(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def lose_one(self: Work, number: int) -> None:
+        raise Violation("handled event 7, and the head is 6")
+
+    monkeypatch.setattr(load, "ROUND", 0.2)
+    monkeypatch.setattr(Work, "round", lose_one)
+
+    assert load.main(["--minutes", "0.001"]) == 1
+    told = capsys.readouterr().out
+    assert "handled event 7, and the head is 6" in told
+    assert "'published': " in told
+
+
 Undo = Callable[[], object]
 
 
@@ -86,8 +114,8 @@ async def test_what_is_left_behind_is_found(
     monkeypatch.setattr(load, "ROUND", 0.2)
     with ExitStack() as left:
 
-        def on_round(bus: EventBus, samples: Sequence[Sample]) -> None:
+        def on_round(bus: EventBus, samples: Samples) -> None:
             left.callback(leave())
 
         with pytest.raises(Violation, match="left behind"):
-            await stretch(1, tmp_path, 1, on_round=on_round)
+            await stretch(1, tmp_path, 1, Counter(), on_round=on_round)
