@@ -1,4 +1,4 @@
-"""Rare orders of events that seeded scenes have met, each told by itself (tests/reliability/simulation.py)."""
+"""Rare orders of events that seeded scenes have met, each told by itself (tests/reliability/simulation/)."""
 
 import asyncio
 import threading

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from tests.reliability import simulation
 from tests.reliability.__main__ import main
+from tests.reliability.simulation import tool as simulation
 from tests.reliability.tools import NAMES
 from tests.reliability.trials import Figures, Violation
 

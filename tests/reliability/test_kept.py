@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.reliability import kept
-from tests.reliability.model import TOOL
+from tests.reliability.model.tool import TOOL
 from tests.reliability.trials import Figures, Found, Report
 
 

@@ -7,18 +7,21 @@ from typing import cast
 
 from tests.reliability.trials import Tool
 
-NAMES = (
-    "kill_loop",
-    "crash_states",
-    "failing_calls",
-    "disk_full",
-    "power_cuts",
-    "simulation",
-    "model",
-    "load",
-)
+_MODULES = {
+    "kill_loop": "kill_loop",
+    "crash_states": "crash_states.tool",
+    "failing_calls": "failing_calls.tool",
+    "disk_full": "disk_full",
+    "power_cuts": "power_cuts",
+    "simulation": "simulation.tool",
+    "model": "model.tool",
+    "load": "load.tool",
+}
+"""Those that take several files have a folder."""
+
+NAMES = tuple(_MODULES)
 
 
 def tool(name: str) -> Tool:
     """The tool of that name."""
-    return cast("Tool", import_module(f"tests.reliability.{name}").TOOL)
+    return cast("Tool", import_module(f"tests.reliability.{_MODULES[name]}").TOOL)

@@ -58,7 +58,7 @@ class Tool(Struct, frozen=True, kw_only=True):
     """One way to try to break a promise.
 
     Attributes:
-        name: of its module and its results, `kill_loop`.
+        name: of its module or its folder, and of its results, `kill_loop`.
         promise: what must hold, in one line.
         unit: what is counted, "kills"; every trial counts some.
         short: units of the run that is part of the tests.

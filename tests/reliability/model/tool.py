@@ -1,0 +1,85 @@
+"""Model: everything a user can do to a bus, put together at random, against a plain dict that says what must be seen.
+
+Hypothesis puts the steps together: publishing in all ways, cancelling, groups, ids that meet, subscriptions of every
+kind, queries, removals, closing and opening again, flipped bits and lost tails.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import hypothesis
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from asyncbus import EventStore
+from tests.reliability.model.machine import BusMachine
+from tests.reliability.model.world import World, make_store
+from tests.reliability.trials import MEMORY, Figures, Tool, Violation, quiet
+
+RUNS = 10
+STEPS = 60
+
+
+def trial(seed: int, folder: Path) -> Figures:
+    """Some runs of some steps each."""
+    try:
+        return explore(seed, folder)
+    except Violation as violation:
+        message = f"{violation}\nthe fewest steps that show it: python -m tests.reliability.model {seed}"
+        raise Violation(message) from violation
+
+
+def explore(
+    seed: int, folder: Path, make: Callable[[World, Path], EventStore] = make_store, *, shrink: bool = False
+) -> Figures:
+    """Try to find steps after which bus and model differ.
+
+    Args:
+        seed: of what hypothesis draws.
+        folder: for files.
+        make: makes the stores; a control hands in broken ones.
+        shrink: whether to look for the fewest steps that show it, which may take minutes.
+
+    Raises:
+        Violation: they differ; with the steps.
+    """
+    figures: Figures = Counter()
+
+    @hypothesis.seed(seed)
+    def machine() -> BusMachine:
+        return BusMachine(folder, make, figures)
+
+    try:
+        with quiet():
+            run_state_machine_as_test(
+                machine,  # type: ignore[arg-type]  # it calls it, and that is all
+                settings=settings(
+                    max_examples=RUNS,
+                    stateful_step_count=STEPS,
+                    database=None,
+                    deadline=None,
+                    derandomize=False,
+                    report_multiple_bugs=False,
+                    suppress_health_check=list(HealthCheck),
+                    phases=[Phase.generate, Phase.shrink] if shrink else [Phase.generate],
+                ),
+            )
+    except Exception as error:  # whatever a step raises that its rule does not expect is a broken promise
+        steps = "\n".join(getattr(error, "__notes__", ()))
+        raise Violation(f"{type(error).__name__}: {error}\n{steps}") from error
+    figures["runs"] += RUNS
+    return figures
+
+
+TOOL = Tool(
+    name="model",
+    promise="Whatever is done to a bus, every reader and publisher sees what a plain dict says",
+    unit="steps",
+    short=20_000,
+    long=1_000_000,
+    trial=trial,
+    folder=MEMORY,
+)

@@ -1,0 +1,177 @@
+"""Those of a simulated scene who read: by iterating, by handlers, by replays, queries and waiting for one event."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing, suppress
+from typing import Any, cast
+
+from asyncbus import AsyncBusError, Event
+from asyncbus.events import to_microseconds
+from tests.reliability.simulation.publishers import publish_somehow
+from tests.reliability.simulation.world import Reader, World
+
+
+async def iterate(world: World, name: str) -> None:
+    """Subscribe, and take events until it ends, or go away at some time."""
+    await world.opened.wait()
+    await world.pause()
+    reader = world.subscribe(name)
+    if reader is None or reader.subscription is None:
+        return
+    stay = world.random.random() < 0.7
+    try:
+        async with reader.subscription as events:
+            async for event in events:
+                world.delivered(reader, event)
+                await world.pause()
+                if not stay and world.random.random() < 0.2:
+                    reader.left = True
+                    break
+            else:
+                reader.ended = True
+        reader.closed = True
+    except AsyncBusError as error:
+        reader.ended, reader.error = True, error
+    except asyncio.CancelledError:
+        reader.left = True
+        raise
+
+
+async def handle(world: World, name: str) -> None:
+    """Subscribe a handler."""
+    await world.opened.wait()
+    await world.pause()
+    make = _plain if world.random.random() < 0.2 else _handler
+    reader = world.subscribe(name, lambda reader: make(world, reader))
+    if reader is not None and reader.subscription is not None and world.random.random() < 0.2:
+        async with reader.subscription:
+            await world.pause()
+            reader.left = True
+        reader.closed = True
+
+
+def _plain(world: World, reader: Reader) -> Callable[[Event], None]:
+    def handler(event: Event) -> None:
+        world.delivered(reader, event)
+        if world.random.random() < 0.3:
+            world.loop.pass_time(0.006)  # longer than a handler may keep the loop
+
+    return handler
+
+
+def _handler(world: World, reader: Reader) -> Callable[[Event], Awaitable[None]]:
+    kind = world.random.choice(
+        ("patient", "patient", "failing", "publishing", "closing", "leaving", "neighbour", "stuck", "stuck")
+    )
+
+    async def handler(event: Event) -> None:
+        world.delivered(reader, event)
+        try:
+            await world.pause()
+            if world.random.random() < 0.3:
+                await _do(kind, world, reader)
+        except asyncio.CancelledError:
+            reader.left = True
+            raise
+
+    return handler
+
+
+async def _do(kind: str, world: World, reader: Reader) -> None:
+    match kind:
+        case "failing":
+            raise ValueError("a handler that fails now and then")
+        case "publishing":
+            # Not for ever: each event would be answered by another.
+            if len(world.attempts) < 40:
+                await publish_somehow(world, reader.name, 10 * len(world.attempts))
+        case "leaving":
+            reader.left = True
+            await cast("Any", reader.subscription).close()
+        case "closing":
+            world.closing = True
+            await world.bus.close()
+        case "neighbour":
+            _end_neighbour(world, reader)
+        case "stuck":
+            reader.stuck = True
+            await world.loop.create_future()
+
+
+def _end_neighbour(world: World, reader: Reader) -> None:
+    """End somebody else's subscription, without waiting: that one may be about to do the same to this one."""
+    others = [other for other in world.readers if other is not reader and other.subscription is not None]
+    if others:
+        chosen = world.random.choice(others)
+        cast("Any", chosen.subscription).end()
+        chosen.left = chosen.closed = True
+
+
+async def unsubscribe(world: World) -> None:
+    """Close somebody's subscription; nothing may be delivered to it afterwards."""
+    await world.opened.wait()
+    for _ in range(6):
+        await world.pause()
+    chosen = [reader for reader in world.readers if reader.subscription is not None]
+    if chosen:
+        reader = world.random.choice(chosen)
+        reader.left = True
+        await cast("Any", reader.subscription).close()
+        reader.closed = True
+
+
+async def replay(world: World, name: str) -> None:
+    """Go through the history once."""
+    await world.opened.wait()
+    await world.pause()
+    head = world.bus.statistics().head
+    since = None if world.removes else world.random.choice((None, world.moment()))
+    try:
+        events = world.bus.replay(
+            "*", start="earliest" if since is None else since, speed=world.random.choice((None, 0.5, 2.0))
+        )
+    except AsyncBusError:
+        return
+    reader = Reader(name, "*", "catch_up", 0 if since else world.bus._history.floor, owed_up_to=head)
+    reader.owed_since = 0 if since is None else to_microseconds("since", since)
+    world.readers.append(reader)
+    try:
+        async with aclosing(cast("AsyncGenerator[Event]", events)) as history:
+            async for event in history:
+                world.delivered(reader, event)
+                await world.pause()
+            reader.ended = True
+    except AsyncBusError as error:
+        reader.error = error
+    finally:
+        reader.left = True
+
+
+async def wait_for(world: World, name: str) -> None:
+    """Wait for one event."""
+    await world.opened.wait()
+    await world.pause()
+    reader = Reader(name, "a*", "catch_up", world.bus.statistics().head, left=True)
+    with suppress(AsyncBusError, TimeoutError):
+        waiting = world.bus.wait_for("a*", timeout=world.random.choice((0.0001, 0.001, None)))
+        await world.pause()
+        world.delivered(reader, await waiting)
+        world.readers.append(reader)
+
+
+async def query(world: World, name: str) -> None:
+    """Ask for all there is."""
+    await world.opened.wait()
+    for _ in range(2):
+        await world.pause()
+        floor = world.ledger.floor
+        acknowledged = world.acknowledged
+        with suppress(AsyncBusError):
+            where = world.random.choice((None, lambda event: True))
+            found = [event.sequence for event in await world.bus.query(where=where, limit=None)]
+            dense = found == list(range(found[0], found[-1] + 1)) if found else True
+            world.expect(dense and world.ledger.rows.keys() >= set(found), f"{name} found {found}")
+            missing = set(range(max(floor, world.ledger.floor) + 1, acknowledged + 1)) - set(found)
+            world.expect(not missing, f"{name} did not find {missing}, which was acknowledged before")

@@ -1,0 +1,74 @@
+"""Seeded scenes, any interleaving, a cancellation at every await: nobody is told anything but the truth."""
+
+import gc
+
+import pytest
+
+from asyncbus import EventBus
+from tests.reliability.conftest import ShortRun
+from tests.reliability.simulation.cancelling import Place, awaits
+from tests.reliability.simulation.tool import TOOL, play
+
+SEEDS = 400
+"""In which a place is aimed at, before it counts as one where nobody was cancelled."""
+
+_PART = "in a nameless part of a drain or a close, which only a loop that cancels all tasks gets hold of"
+_UNDOING = "an opening that was cancelled is undone by a task that nobody knows of"
+
+NOBODY_WAITS = {
+    "async with asyncio.timeout(timeout):": "entering and leaving it does not wait",
+    "async with subscription, asyncio.timeout(timeout):": "nor does closing a subscription without a handler",
+    "await asyncio.wait(self._waiting_for, timeout=_GRACE)": "they have ended before, unless close_timeout is over",
+    "await asyncio.wait([opening])": _UNDOING,
+    "await self._store.close()": _UNDOING,
+    "await ask(self._store.backup(path))": "no scene has a store that can copy itself: tests/store/ cancels copies",
+    "await self._undoing.done()": "only a second cancellation comes here: tests/behaviour/ has it",
+    "await asyncio.shield(again)": "only a second cancellation comes here, and a scene has no two of one task",
+    "await subscription.passed(head)": _PART,
+    "await future": _PART,
+    "await asyncio.wait([delivered, self.reader], return_when=asyncio.FIRST_COMPLETED)": _PART,
+}
+"""Where no task is cancelled, and why."""
+
+
+@pytest.mark.fault(2)
+@pytest.mark.fault(3)
+@pytest.mark.fault(7)
+@pytest.mark.fault(10)
+@pytest.mark.fault(27)
+@pytest.mark.fault(34)
+@pytest.mark.fault(69)
+@pytest.mark.fault(70)
+@pytest.mark.fault(72)
+def test_no_seed_breaks_a_promise(short_run: ShortRun) -> None:
+    report = short_run(TOOL)
+    assert report.violations == []
+
+
+def test_every_await_of_the_library_is_cancelled() -> None:
+    spared = {
+        place: text for place, text in awaits().items() if text not in NOBODY_WAITS and not was_cancelled_at(place)
+    }
+    assert spared == {}
+
+
+def was_cancelled_at(place: Place) -> bool:
+    return any(place in play(seed, place).cancelled_at for seed in range(SEEDS))
+
+
+def test_a_seed_plays_the_same_scene_again() -> None:
+    for seed in range(50):
+        assert play(seed) == play(seed)
+
+
+def test_a_scene_is_gone_when_it_is_over() -> None:
+    """Else a process that plays a hundred thousand of them holds all."""
+    before = buses()
+    for seed in range(100):
+        play(seed)
+    assert buses() == before
+
+
+def buses() -> set[EventBus]:
+    """All that are not freed, also those that only wait for the collector."""
+    return {found for found in gc.get_objects() if isinstance(found, EventBus)}
