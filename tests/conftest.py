@@ -13,7 +13,9 @@ from blockbuster import BlockBuster
 from hypothesis import settings
 
 import asyncbus
+from asyncbus import EventBus
 from tests.behaviour.stage import Log
+from tests.behaviour.ways import MAX_PAYLOAD
 
 # No deadline: other programs use the cores as well, and speed is the benchmarks' question.
 settings.register_profile("local", deadline=None)
@@ -51,6 +53,14 @@ def file_log(tmp_path: Path) -> Log:
 @pytest.fixture
 def memory_log(tmp_path: Path) -> Log:
     return Log("memory", tmp_path)
+
+
+@pytest_asyncio.fixture
+async def bus() -> AsyncIterator[EventBus]:
+    """An open one that has stored one event: `untouched` proves that a call it refused has changed nothing."""
+    async with EventBus(inbox_capacity=10, max_payload=MAX_PAYLOAD) as bus:
+        await bus.publish("before")
+        yield bus
 
 
 @pytest.fixture(autouse=True)

@@ -8,14 +8,12 @@ import asyncio
 import copy
 import math
 import pickle
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
 import msgspec
 import pytest
-import pytest_asyncio
 
 from asyncbus import (
     AsyncBusError,
@@ -35,17 +33,10 @@ from tests.behaviour.ways import (
     HasNoRepr,
     NoOffset,
     Publish,
-    a_bus_with_one_event,
     untouched,
 )
 
 pytestmark = pytest.mark.timeout(20)
-
-
-@pytest_asyncio.fixture
-async def bus() -> AsyncIterator[EventBus]:
-    async with a_bus_with_one_event() as bus:
-        yield bus
 
 
 class Text(str):

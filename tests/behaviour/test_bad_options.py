@@ -1,13 +1,11 @@
 """Bad options of subscriptions, readers, buses and stores: named at the call, with nothing else touched."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 import asyncbus
 from asyncbus import (
@@ -25,17 +23,10 @@ from tests.behaviour.ways import (
     SECONDS,
     HasNoRepr,
     NoOffset,
-    a_bus_with_one_event,
     untouched,
 )
 
 pytestmark = pytest.mark.timeout(20)
-
-
-@pytest_asyncio.fixture
-async def bus() -> AsyncIterator[EventBus]:
-    async with a_bus_with_one_event() as bus:
-        yield bus
 
 
 # -------------------------------------------------------------------------------------------------------- subscriptions

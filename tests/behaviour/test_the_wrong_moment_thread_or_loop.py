@@ -3,12 +3,11 @@
 import asyncio
 import gc
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 import asyncbus
 from asyncbus import (
@@ -24,7 +23,6 @@ from asyncbus.testing import FaultyStore, Held
 from tests.behaviour.ways import (
     WAYS,
     Publish,
-    a_bus_with_one_event,
     publish,
     publish_accepted,
     publish_many,
@@ -34,12 +32,6 @@ from tests.behaviour.ways import (
 )
 
 pytestmark = pytest.mark.timeout(20)
-
-
-@pytest_asyncio.fixture
-async def bus() -> AsyncIterator[EventBus]:
-    async with a_bus_with_one_event() as bus:
-        yield bus
 
 
 @pytest.mark.fault(8)

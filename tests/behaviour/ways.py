@@ -1,14 +1,15 @@
 """All ways to publish, arguments that are wrong in every place, and the proof that a refused call touched nothing."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta, tzinfo
 from typing import Any
 
 from asyncbus import EventBus, NewEvent
 
 MAX_PAYLOAD = 1000
+"""Of the fixture `bus`."""
+
 HUGE = 10**5000
 """It cannot even be shown: its repr raises."""
 
@@ -48,13 +49,6 @@ SECONDS: list[Any] = [
     HUGE,
 ]
 """What is no time to wait, nor a speed."""
-
-
-@asynccontextmanager
-async def a_bus_with_one_event() -> AsyncIterator[EventBus]:
-    async with EventBus(inbox_capacity=10, max_payload=MAX_PAYLOAD) as bus:
-        await bus.publish("before")
-        yield bus
 
 
 async def untouched(bus: EventBus) -> None:
