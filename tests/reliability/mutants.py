@@ -111,8 +111,12 @@ def _link(test: str, beside: Path) -> str:
 
 
 def main(names: Sequence[str]) -> int:
-    """Make the mutants of these names, or all; 1: one survived."""
+    """Make the mutants of these names, or all; 1: one survived; 2: there is none of that name."""
     made = [mutant for mutant in mutants() if not names or mutant.name in names]
+    unknown = set(names).difference(mutant.name for mutant in made)
+    if unknown:
+        print(f"no mutant is called {', '.join(sorted(unknown))}; mutants.toml has them", file=sys.stderr)
+        return 2
     began = time.monotonic()
     for mutant in made:
         check(mutant)

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from tests.reliability.fault_table import TESTS
-from tests.reliability.mutants import Mutant, StaleMutantError, check, mutants, verdict
+from tests.reliability.mutants import Mutant, StaleMutantError, check, main, mutants, verdict
 
 HARMLESS = Mutant(
     name="change nothing",
@@ -39,6 +39,11 @@ def test_there_are_enough_of_them_and_no_two_are_the_same() -> None:
 def test_a_mutant_whose_place_has_gone_is_an_error() -> None:
     with pytest.raises(StaleMutantError, match="0 times"):
         check(msgspec.structs.replace(HARMLESS, old="what nobody has written"))
+
+
+def test_a_mutant_that_nobody_has_written_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["no checksum at all", mutants()[0].name]) == 2
+    assert capsys.readouterr().err == "no mutant is called no checksum at all; mutants.toml has them\n"
 
 
 @pytest.mark.parametrize(
