@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from random import Random
 
@@ -52,7 +53,9 @@ async def stretch(
     Raises:
         Violation: something did, or is.
     """
-    await asyncio.to_thread(int)  # the loop's own threads come with their first use
+    # One thread, taken now: a pool of asyncio's own size takes another one now and then, and each takes memory.
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+    await asyncio.to_thread(int)
     before = sample(0)
     began = time.monotonic()
     with quiet():
