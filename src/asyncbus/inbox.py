@@ -211,7 +211,8 @@ class Inbox:
             if not batch.taken:
                 batch.commands.remove(tell)
             raise
-        error = outcome[0] if outcome else batch.error
+        # A copy: the frames of what is raised may hold an event, which holds its batch, and that its error.
+        error = outcome[0] if outcome else copy(batch.error)
         if error is not None:
             raise error
 

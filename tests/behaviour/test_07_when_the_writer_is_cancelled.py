@@ -1,10 +1,12 @@
 """Promise 7, where somebody cancels the writer, which nobody should: nothing is stored by half, and all are told."""
 
 import asyncio
+import gc
+import weakref
 
 import pytest
 
-from asyncbus import BusClosedError, EventBus, PublishOutcomeUnknownError
+from asyncbus import BusClosedError, EventBus, PublishOutcomeUnknownError, StoreFailedError
 from tests.behaviour.stage import Log, payloads, ticks, until
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(20)]
@@ -54,3 +56,25 @@ async def test_who_waited_for_a_cancelled_writer_is_told_what_it_knows(log: Log)
         store.gate.set()
     async with log.bus() as again:
         assert (await again.publish("a", id="in flight")).sequence == 1
+
+
+async def test_a_bus_whose_writer_was_cancelled_before_a_removal_is_forgotten_when_it_is_closed(log: Log) -> None:
+    async def publish_and_clear(bus: EventBus) -> None:
+        receipt = bus.publish_nowait("a")
+        await bus.clear()  # what this raises knows this frame, and so the receipt
+        assert not receipt.done
+
+    store = log.staged()
+    async with EventBus(store) as bus:
+        store.gate.clear()
+        clearing = asyncio.create_task(publish_and_clear(bus))
+        await store.appending.wait()
+        [writer] = [task for task in asyncio.all_tasks() if task.get_name() == "asyncbus writer"]
+        writer.cancel()
+        with pytest.raises(StoreFailedError):
+            await clearing
+    left = weakref.ref(bus)
+    del bus, clearing, writer
+    await ticks(2)
+    gc.collect()
+    assert left() is None
