@@ -32,6 +32,7 @@ _BLOCKBUSTER.functions["time.sleep"].can_block_in("asyncbus/store/gil.py", {"_ti
 _BLOCKBUSTER.functions["os.write"].can_block_in("asyncbus/store/watermark.py", "write")
 # The same 44 bytes, once for each opening.
 _BLOCKBUSTER.functions["io.BufferedReader.read"].can_block_in("asyncbus/store/watermark.py", "read")
+_BLOCKBUSTER.functions["os.stat"].can_block_in("asyncbus/store/watermark.py", "read")
 # The kernel holds what it knows of an open file in memory: once a batch.
 _BLOCKBUSTER.functions["os.stat"].can_block_in("asyncbus/store/watched.py", {"__init__", "is_intact"})
 _BLOCKBUSTER.functions["os.stat"].can_block_in("asyncbus/store/appender.py", {"_size"})

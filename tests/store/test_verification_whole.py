@@ -1,8 +1,10 @@
 """What only shows in a log as a whole: indexes, heads, holes, the schema, the header, the end."""
 
+import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -214,6 +216,18 @@ async def test_the_watermark_of_another_log_is_found(path: Path) -> None:
     for damaged in (b"", own[:-1], b"\xff" + own[1:], bytes(len(own))):
         watermark.write_bytes(damaged)
         assert (await verified(path)).sound
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("put", [pytest.param(os.mkfifo, id="a named pipe"), pytest.param(os.mkdir, id="a folder")])
+async def test_a_watermark_that_is_no_file_is_found(path: Path, put: Callable[[Path], None]) -> None:
+    await make_log(path)
+    watermark = Path(f"{path}-watermark")
+    watermark.unlink()
+    put(watermark)
+    # In a process that ends also where it waits for the other end of a pipe.
+    status, lines, errors = verify_command(path)
+    assert (status, lines, errors) == (1, [f"the watermark beside it, {watermark}, is no regular file"], [])
 
 
 @pytest.mark.asyncio

@@ -156,6 +156,8 @@ class Inspection:
         if rows and (not isinstance(rows[0][0], str) or not _LOG_ID.fullmatch(log_id)):
             self.note(f"the log's id {rows[0][0]!r:.80} is none that asyncbus gives")
         watermark = Watermark(self._path, log_id)
+        if watermark.path.exists() and not watermark.path.is_file():
+            self.note(f"the watermark beside it, {watermark.path}, is no regular file")
         if rows and _is_of_another_log(watermark.path, log_id):
             self.note(f"the watermark beside it, {watermark.path}, belongs to another log")
         # Before the head: the other way round a writer at work might be taken for a lost tail.

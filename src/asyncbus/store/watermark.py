@@ -29,7 +29,9 @@ class Watermark:
         self._warned = False
 
     def read(self) -> int:
-        """The sequence it holds; 0 where it is missing, damaged, or another log's."""
+        """The sequence it holds; 0 where it is missing, damaged, no regular file, or another log's."""
+        if not self.path.is_file():  # to open a named pipe would wait for its other end
+            return 0
         try:
             log_id, sequence, checksum = _FORMAT.unpack(self.path.read_bytes()[: _FORMAT.size])
         except (FileNotFoundError, struct.error):
