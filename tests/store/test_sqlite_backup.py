@@ -227,7 +227,7 @@ def test_a_copy_is_on_the_disk_before_it_has_its_name_and_then_its_name_is(path:
         "-o",
         log,
         "-e",
-        "trace=fsync,fdatasync,?rename,?renameat,renameat2",
+        "trace=fsync,fdatasync,?link,linkat,?unlink,unlinkat",
     ]
 
     subprocess.run([*traced, sys.executable, "-c", program, path, copy], check=True)
@@ -235,14 +235,15 @@ def test_a_copy_is_on_the_disk_before_it_has_its_name_and_then_its_name_is(path:
     folder = re.escape(str(copy.parent))
     steps = [
         re.compile(rf"f(data)?sync\(\d+<{folder}/[^>]*\.partial>"),
-        re.compile(rf"rename.*\.partial\".*/{re.escape(copy.name)}\""),
+        re.compile(rf"link.*\.partial\".*/{re.escape(copy.name)}\""),
+        re.compile(r"unlink.*\.partial\""),
         re.compile(rf"fsync\(\d+<{folder}>"),
     ]
     lines = log.read_text().splitlines()
     found = [[place for place, line in enumerate(lines) if step.search(line)] for step in steps]
     assert all(found), lines
-    draft, renamed, name = found
-    assert draft[0] < renamed[0] < name[-1], lines
+    draft, named, one_name, folder_synced = found
+    assert draft[0] < named[0] < one_name[0] < folder_synced[-1], lines
 
 
 @pytest.mark.asyncio

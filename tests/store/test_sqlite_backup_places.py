@@ -1,6 +1,9 @@
 """A copy goes where nothing is yet and where there is room for it; else it is refused, and nothing is left."""
 
 import asyncio
+import errno
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +36,42 @@ async def test_what_is_there_is_never_overwritten(path: Path, copy: Path) -> Non
 
     assert copy.read_text() == "precious"
     assert sorted(file.name for file in copy.parent.iterdir()) == ["copy.db", "link.db"]
+
+
+@pytest.mark.asyncio
+async def test_what_appears_in_the_last_moment_is_not_overwritten(
+    path: Path, copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def beaten(act: Callable[..., None]) -> Callable[..., None]:
+        def come_second(*arguments: Any, **options: Any) -> None:
+            copy.write_text("precious")
+            act(*arguments, **options)
+
+        return come_second
+
+    async with opened(path) as store:
+        for name in ("link", "rename"):
+            monkeypatch.setattr(os, name, beaten(getattr(os, name)))
+        with pytest.raises(InvalidOptionError, match="does not exist yet"):
+            await store.backup(copy)
+
+    assert [(file.name, file.read_text()) for file in copy.parent.iterdir()] == [("copy.db", "precious")]
+
+
+@pytest.mark.asyncio
+async def test_a_copy_is_made_where_files_cannot_have_two_names(
+    path: Path, copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: Any, **options: Any) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")  # as of a FAT file system
+
+    monkeypatch.setattr(os, "link", refuse)
+    await make_log(path)
+    async with opened(path) as store:
+        await store.backup(copy)
+
+    assert [file.name for file in copy.parent.iterdir()] == ["copy.db"]
+    assert (await verified(copy)).sound
 
 
 @pytest.mark.asyncio

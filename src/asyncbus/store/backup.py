@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import sqlite3
 import threading
@@ -22,6 +23,9 @@ from asyncbus.store.gil import GilYielder
 
 _STEP: Final = 1024
 """Pages copied at a time, 4 MB: after each one looks whether to go on, and needs the GIL for it."""
+
+_NO_LINKS: Final = (errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
+"""What systems say of a file that cannot have two names; FAT is such a file system."""
 
 
 class Backups:
@@ -95,7 +99,7 @@ def copy(source: Path, mode: str, destination: Path, is_stopped: Callable[[], bo
         InvalidOptionError: there is a file already.
         StoreNotFoundError, StoreReadOnlyError, StoreFullError, StoreFailedError, StoreCorruptError
     """
-    # Beside its place and then renamed: whatever kills us here, the copy is there whole or not at all. Its name is not
+    # Beside its place until it is whole: whatever kills us here, the copy is there whole or not at all. Its name is not
     # made from the other one, which may be as long as a name can be.
     draft = destination.with_name(f"asyncbus-{uuid.uuid4().hex}.partial")
     with translated(destination):
@@ -106,7 +110,7 @@ def copy(source: Path, mode: str, destination: Path, is_stopped: Callable[[], bo
             if is_stopped():
                 return False
             _check_is_free(destination)
-            draft.rename(destination)
+            _name(draft, destination)
             sync_folder(destination.parent)
         except _StoppedError:
             return False
@@ -118,9 +122,27 @@ def copy(source: Path, mode: str, destination: Path, is_stopped: Callable[[], bo
 
 def _check_is_free(destination: Path) -> None:
     if os.path.lexists(destination):
-        raise InvalidOptionError("path", "a file that does not exist yet; name another, or remove it", str(destination))
+        raise _is_taken(destination)
     check_place(destination, read_only=False)
     check_nothing_is_left(destination)
+
+
+def _is_taken(destination: Path) -> InvalidOptionError:
+    return InvalidOptionError("path", "a file that does not exist yet; name another, or remove it", str(destination))
+
+
+def _name(draft: Path, destination: Path) -> None:
+    """Give a draft its name, but not in the place of what somebody else has put there since it was looked at."""
+    try:
+        destination.hardlink_to(draft)  # which fails where there is something; a rename would replace it
+    except FileExistsError:
+        raise _is_taken(destination) from None
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        draft.rename(destination)
+    else:
+        draft.unlink()
 
 
 def _copy_pages(source: Path, mode: str, draft: Path, is_stopped: Callable[[], bool]) -> None:
