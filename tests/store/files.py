@@ -2,6 +2,8 @@
 
 import asyncio
 import sqlite3
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
@@ -91,3 +93,10 @@ async def read_all(store: EventStore, limit: int = 1000) -> tuple[list[Record], 
 
 def sequences(records: Sequence[Record]) -> list[int]:
     return [record.sequence for record in records]
+
+
+def write_schema(path: Path, what: str, where: str) -> None:
+    """Change what SQLite has written down of its tables and indexes, in a process whose memory of it goes with it."""
+    script = f"PRAGMA writable_schema = ON; UPDATE sqlite_schema SET {what} WHERE {where};"
+    program = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.executescript(sys.argv[2]); c.close()"
+    subprocess.run([sys.executable, "-c", program, str(path), script], check=True)
