@@ -27,8 +27,8 @@ log = logging.getLogger("asyncbus")
 FIRST_PAGE: Final = 512
 """Events of a reader's first page, so that the first event comes soon; each next page is twice as long."""
 
-LAST_PAGE: Final = 1024
-"""Events of the longest page, about half a MB of memory: a subscription may be behind for as long as it lives."""
+LAST_PAGE: Final = 2048
+"""Events of the longest page, about 1 MB of memory: a subscription may be behind for as long as it lives."""
 
 
 class Receiving(Progress):

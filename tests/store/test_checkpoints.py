@@ -20,7 +20,6 @@ PAGE = 4096 + 24
 @pytest.fixture(autouse=True)
 def moved_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checkpoints, "CHECKPOINT_PAGES", 20)
-    monkeypatch.setattr(checkpoints, "_LONG", 4)
 
 
 @pytest_asyncio.fixture(params=["full", "normal"])

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from asyncbus.errors import SequenceExhaustedError, StoreCorruptError, StoreError, StoreFailedError
 from asyncbus.events import LAST_SEQUENCE, Record
@@ -21,6 +22,9 @@ from asyncbus.store.watched import WatchedFile
 from asyncbus.store.watermark import Watermark
 
 log = logging.getLogger("asyncbus")
+
+_LARGE: Final = 64
+"""Events of a batch for which the GIL is given up at once: beside a loop that computes that stores a tenth more."""
 
 
 class Appender:
@@ -174,7 +178,8 @@ class Appender:
     async def _insert(self, records: Sequence[Record], first: int) -> int:
         """Insert in one autocommitted statement, or several in one transaction; return the last sequence."""
         if len(records) <= statements.BATCH_LIMIT:
-            return await self.connection.insert(*statements.insert(records, first))
+            inserting = self.connection.insert(*statements.insert(records, first))
+            return await (inserting if len(records) < _LARGE else self.connection.begin(inserting))
         last = 0
         async with self.connection.transaction():
             for offset in range(0, len(records), statements.BATCH_LIMIT):

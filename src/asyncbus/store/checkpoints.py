@@ -13,14 +13,18 @@ from asyncbus.store.connection import Connection
 
 log = logging.getLogger("asyncbus")
 
-CHECKPOINT_PAGES: Final = 1000
-"""Pages, as estimated, that the write-ahead log takes before they are moved into the database: 4 MB.
+CHECKPOINT_PAGES: Final = 4000
+"""Pages, as estimated, that the write-ahead log takes before they are moved into the database: 16 MB."""
 
-While it grows a commit takes longer, for fdatasync has the new length to write as well: 0.58 ms and not 0.44 (ext4). So
-it grows little; with four times as many pages nothing was faster, not even under full load.
+CHECKPOINT_COMMITS: Final = 600
+"""Commits after which they are moved in any case.
+
+While the file grows a commit takes longer, for fdatasync has the new length to write as well: 0.58 ms and not 0.44
+(ext4, single events). So for small commits it stays short: 8 MB at single events. Large ones have better use for
+the time: beside a loop that computes, each hop to the SQLite thread is dear.
 """
 
-_LONG: Final = 16
+_LONG: Final = 4
 """So many times that, and still not moved: somebody is told."""
 
 _FRAME: Final = 4096 + 24
@@ -39,18 +43,20 @@ class Checkpointer:
         self._writer = writer
         self._path = path
         self._pages = 0
+        self._commits = 0
         self._warned = False
         self.done = 0
 
     def count(self, records: Sequence[Record]) -> None:
-        """Take account of what was committed."""
+        """Take account of a commit."""
+        self._commits += 1
         # Estimated: a commit touches three pages at least, and an event takes about twice its data with the indexes.
         self._pages += 3 + (sum(map(len, [record.data for record in records])) + 100 * len(records)) // 2000
 
     @property
     def due(self) -> bool:
-        """Whether the write-ahead log is long enough to be moved."""
-        return self._pages >= CHECKPOINT_PAGES
+        """Whether there is enough in the write-ahead log to move it."""
+        return self._pages >= CHECKPOINT_PAGES or self._commits >= CHECKPOINT_COMMITS
 
     async def move(self) -> bool:
         """Move what no reader needs any more; true: that was all, and all that was committed is synced.
@@ -63,13 +69,13 @@ class Checkpointer:
         except StoreFullError as error:
             # The write-ahead log may still have room; if it has not, the commit will tell.
             log.warning("the write-ahead log cannot be moved into the database for now: %s", error)
-            self._pages = CHECKPOINT_PAGES // 2
+            self._pages, self._commits = CHECKPOINT_PAGES // 2, 0
             return False
         except StoreError as error:
             raise StoreFailedError(
                 f"{self._path}: the write-ahead log cannot be moved: {error}; close the bus and open it again"
             ) from error
-        self._pages = CHECKPOINT_PAGES // 2 if busy else 0
+        self._pages, self._commits = CHECKPOINT_PAGES // 2 if busy else 0, 0
         self.done += not busy
         is_whole = not busy and moved == length
         self._tell(length, is_whole=is_whole)

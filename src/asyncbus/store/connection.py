@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from threading import Thread
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import aiosqlite
 from anyio import to_thread
@@ -18,6 +18,8 @@ from asyncbus.store.begun import Begun
 from asyncbus.store.failures import meaning, translated, without_frames
 from asyncbus.store.files import uri
 from asyncbus.store.gil import GilYielder
+
+T = TypeVar("T")
 
 BUSY_TIMEOUT: Final = 5.0
 """Seconds SQLite waits for a lock that somebody else holds on the file."""
@@ -95,13 +97,13 @@ class Connection:
             raise meaning(self._path, error) from without_frames(error)
         return int(version)
 
-    def begin(self, sql: str, bound: Sequence[Any] = ()) -> Begun[list[sqlite3.Row]]:
-        """Hand one statement to the thread now; await the result for its rows.
+    def begin(self, operation: Coroutine[Any, Any, T]) -> Begun[T]:
+        """Hand `rows(…)` or `insert(…)` to the thread now; await the result for what it returns.
 
-        It gives the GIL up for a moment: a thread that has to wait for it until the loop has nothing to do would begin
-        too late to be of use.
+        It gives the GIL up for a moment, for the thread would have to wait for it until the loop has nothing to do:
+        worth it for what takes longer than that moment, or is not awaited at once.
         """
-        begun = Begun(self.rows(sql, bound))
+        begun = Begun(operation)
         self._gil.give_up()
         return begun
 

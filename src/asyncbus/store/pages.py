@@ -132,7 +132,7 @@ class PageReader:
             del self._ahead[next(iter(self._ahead))]
         self._ahead[question.beyond or 0, question.wanted.pattern] = (
             question,
-            self._connection.begin(*question.statement()),
+            self._connection.begin(self._connection.rows(*question.statement())),
         )
 
     def _learn(self, length: int, events: int, limit: int) -> None:
