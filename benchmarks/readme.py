@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from benchmarks import charts
+from benchmarks import charts, comparison
 from benchmarks.chart import path_of
 from benchmarks.results import Result
 from benchmarks.verdicts import Verdict
 from benchmarks.wording import measured, met, ratio
 
 README = Path(__file__).resolve().parent / "README.md"
+FRONT_PAGE = README.parents[1] / "README.md"
 PERFORMANCE = README.parents[1] / "docs" / "explanation" / "performance.md"
 
 _EXPLAINED = ("choices", "event_cost")
@@ -31,6 +32,7 @@ def documents(results: Sequence[Result]) -> dict[Path, list[str]]:
     """The documents that show figures, each with the lines between its marks."""
     return {
         README: list(tables(results)),
+        FRONT_PAGE: list(comparison.lines(results)),
         PERFORMANCE: [line for result in results if result.question in _EXPLAINED for line in (*_figures(result), "")]
         or ["Not taken yet."],
     }
