@@ -23,7 +23,7 @@ class _Peer(NamedTuple):
 
 
 _PEERS: Final = (
-    _Peer("asyncbus, synced before the answer", "yes", "no", pipelined.OURS, awaited.FULL),
+    _Peer("asyncbus, synced before it is delivered", "yes", "no", pipelined.OURS, awaited.FULL),
     _Peer(
         "eventsourcing, synced before the answer",
         "yes",
@@ -58,11 +58,11 @@ def lines(results: Sequence[Result]) -> Iterator[str]:
     def shown(question: str, name: str) -> str:
         return number(figures[question, name]) if (question, name) in figures else "not measured"
 
-    yield "| | keeps a replayable log | needs a server | durable publishes a second, pipelined | awaited one by one |"
+    yield "| | keeps a replayable log | needs a server | events a second, pipelined | awaited one by one |"
     yield "|---|---|---|---|---|"
     for peer in _PEERS:
         first = shown("publish_to_handled", peer.pipelined) + peer.remark
         second = shown("single_stored", peer.awaited)
         yield f"| {peer.name} | {peer.keeps_a_log} | {peer.needs_a_server} | {first} | {second} |"
     yield "| blinker, pyee, pymitter, aiopubsub, broadcaster | no | no | none: they forget | none |"
-    yield "| Kafka, RabbitMQ | yes | yes | not measured here | |"
+    yield "| Kafka, RabbitMQ streams | yes | yes | not measured here | |"

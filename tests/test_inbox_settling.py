@@ -25,7 +25,7 @@ def settle(inbox: Inbox, batch: Batch, error: Exception | None = None) -> None:
     batch.error = error
     for sequence, each in enumerate(batch.submissions if error is None else (), 1):
         each.sequence = sequence
-    inbox.settled(batch)
+    inbox.settle(batch)
 
 
 async def test_flush_waits_for_all_that_was_accepted_before_it_and_for_nothing_later() -> None:

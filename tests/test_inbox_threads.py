@@ -137,7 +137,7 @@ async def test_all_that_several_threads_and_the_loop_publish_arrives_once_and_ea
         batch = await take_batch(inbox)
         assert 0 < len(batch.submissions) <= 3
         out += batch.submissions
-        inbox.settled(batch)
+        inbox.settle(batch)
         await asyncio.sleep(0)
     await asyncio.gather(*publishing)
 

@@ -33,7 +33,7 @@ async def settle(inbox: Inbox, error: AsyncBusError | None = None) -> None:
     batch.error = error
     for sequence, each in enumerate([] if error else batch.submissions, 7):
         each.sequence = sequence
-    inbox.settled(batch)
+    inbox.settle(batch)
 
 
 async def test_a_receipt_is_pending_until_the_commit() -> None:
@@ -91,7 +91,7 @@ async def test_a_duplicate_says_so() -> None:
     proposed, receipt = await accepted(inbox)
     batch = await take_batch(inbox)
     proposed.sequence, proposed.duplicate = 3, True
-    inbox.settled(batch)
+    inbox.settle(batch)
 
     assert await receipt == Receipt(3, duplicate=True)
 
@@ -150,7 +150,7 @@ async def test_a_store_that_forgets_an_event_is_not_believed() -> None:
     inbox = inbox_of()
     _, receipt = await accepted(inbox)
     batch = await take_batch(inbox)
-    inbox.settled(batch)
+    inbox.settle(batch)
 
     with pytest.raises(AsyncBusError, match="has not said"):
         await receipt

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import logging
 import threading
 from typing import Any, Final, Self
 
@@ -29,8 +28,6 @@ from asyncbus.subscription import Subscription
 from asyncbus.tail import Tail
 from asyncbus.writer import Writer
 
-log = logging.getLogger("asyncbus")
-
 MAX_PAYLOAD: Final = 32 * 2**20
 """What stores must be able to keep, and to read back, as one event."""
 
@@ -44,10 +41,10 @@ class EventBus(Publishing, Closing):
     Args:
         store: where events are kept; None: a `MemoryStore`.
         inbox_capacity: events that may wait to be written; publishers wait for room.
-        inbox_bytes: what their payloads may take together; as much is kept for readers that fall behind.
+        inbox_bytes: what their payloads and metadata may take; as much is kept for readers that fall behind.
         recent_capacity: events kept in memory for readers that fall behind; never less than `inbox_capacity`.
         max_payload: bytes an event's encoded data may have, and its metadata; at most 32 MiB.
-        close_timeout: seconds that closing may take.
+        close_timeout: seconds after which closing cancels what is not done, which then has some seconds more to end.
         clock: the time, for tests.
 
     Raises:
@@ -87,7 +84,7 @@ class EventBus(Publishing, Closing):
         self._handling: dict[asyncio.Task[None], Subscription] = {}
         self._thread = None
         self._unpublishable = BusClosedError(NOT_OPEN)
-        self._is_opening = False
+        self._was_entered = False
         self._is_open = False
         self._waiting_for: set[asyncio.Task[Event]] = set()
         self._feeding = None
@@ -107,18 +104,19 @@ class EventBus(Publishing, Closing):
             BusClosedError: it was opened before; make a new bus.
             StoreError: the store cannot be opened.
         """
-        if self._is_opening or self._closing is not None:
+        if self._was_entered or self._closing is not None:
             raise BusClosedError("a bus is opened once; make a new one with the same store")
-        self._is_opening = True
+        self._was_entered = True
         self._inbox.start(self._store.features.batch_limit)
         self._fanout.loop = self._inbox.loop
         try:
             bounds = await self._open_store()
         except BaseException:
-            self._is_opening = False
+            self._was_entered = False
             raise
         if self._closing is not None:
-            await self._store.close()
+            self._undoing = Shielded(self._store.close, "asyncbus undo")
+            await self._undoing.finished()
             raise BusClosedError(CLOSED)
         self._history.begin(bounds)
         self._is_open = True
@@ -144,7 +142,7 @@ class EventBus(Publishing, Closing):
             # A store cannot be opened by half: what is being made or locked on a thread goes on, and is then undone,
             # whether or not this task is cancelled once more.
             self._undoing = Shielded(lambda: self._undo(opening), "asyncbus undo")
-            await self._undoing.done()
+            await self._undoing.finished()
             raise
 
     async def _undo(self, opening: asyncio.Task[Bounds]) -> None:

@@ -20,7 +20,7 @@ from asyncbus.subscription import Subscription
 log = logging.getLogger("asyncbus")
 
 _GRACE: Final = 1.0
-"""Seconds that cancelled handlers get to clean up."""
+"""Seconds that each part gets after the deadline: the writer, waits for an event, what is cancelled, the store."""
 
 
 class Closing(Subscribing):
@@ -33,7 +33,7 @@ class Closing(Subscribing):
     # The task that feeds the fan-out: the writer, or the tail of a read-only bus.
     _feeding: asyncio.Task[None] | None
     _closing_store: Shielded | None
-    # Tasks that wait for the close, which therefore waits for none of them; and who reads while it goes on.
+    # Tasks that have asked for the close, which therefore waits for none of them; and who reads while it goes on.
     _closers: set[asyncio.Task[Any] | None]
     _closing_readers: tuple[Subscription, ...]
 
@@ -74,7 +74,7 @@ class Closing(Subscribing):
             if not deliver:
                 self._end_subscriptions()
             self._closing = Shielded(self._close_in_order, "asyncbus close")
-        await self._closing.done()
+        await self._closing.finished()
 
     async def _close_in_order(self) -> None:
         ends = asyncio.get_running_loop().time() + self._close_timeout
@@ -143,7 +143,7 @@ class Closing(Subscribing):
         remaining = ends - asyncio.get_running_loop().time()
         with move_on_after(max(remaining, _GRACE)) as limit:
             self._closing_store = Shielded(self._store.close, "asyncbus close store")
-            await self._closing_store.done()
+            await self._closing_store.finished()
         if limit.cancelled_caught:
             log.error("the store has not closed within close_timeout, and is left behind: it may still hold its file")
 
@@ -172,7 +172,7 @@ class Closing(Subscribing):
         self._thread = None
         self._unpublishable = self._failure
         self._is_open = False
-        self._inbox.forked(str(self._failure))
+        self._inbox.become_forked(str(self._failure))
         for subscription in tuple(self._subscriptions):
             subscription.end(self._failure)
 

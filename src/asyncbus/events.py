@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -41,6 +41,12 @@ class Record(Struct, array_like=True, gc=False):
     id: str | None = None
     key: str | None = None
     metadata: str | None = None
+
+
+def payload_size(records: Sequence[Record]) -> int:
+    """What the data and metadata of some records take: characters of JSON, or bytes."""
+    size = sum(map(len, [record.data for record in records]))
+    return size + sum([len(record.metadata) for record in records if record.metadata is not None])
 
 
 class Event(Struct, gc=False, eq=False):

@@ -35,7 +35,7 @@ class Receiver(Ranked, Protocol):
 
 
 class Fanout:
-    """Event type → receivers; the one place where the head moves, so that all see the same order.
+    """Event type → receivers; all committed events pass here, so that all see the same order.
 
     Args:
         history: moved on with each batch.

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Sequence
 from typing import Final, TypeVar
 
 from asyncbus.errors import AsyncBusError, EventsLostError, StartBeyondHeadError, StoreFailedError
-from asyncbus.events import Record
+from asyncbus.events import Record, payload_size
 from asyncbus.filters import EventFilter
 from asyncbus.options import Start
 from asyncbus.patterns import Pattern
@@ -18,6 +18,10 @@ from asyncbus.store.base import Bounds, EventStore, Page
 T = TypeVar("T")
 
 _JOIN: Final = 512
+"""Events up to which small batches are put together, so that a reader has few to look through."""
+
+_SHARE: Final = 8
+"""What is put together takes at most this part of the bytes: it is forgotten as a whole."""
 
 
 class History:
@@ -29,7 +33,7 @@ class History:
     Args:
         store: where older events are read.
         recent_capacity: events kept in memory.
-        recent_bytes: what their payloads may take.
+        recent_bytes: what their payloads and metadata may take.
     """
 
     def __init__(self, store: EventStore, recent_capacity: int, recent_bytes: int = 64 * 2**20) -> None:
@@ -38,6 +42,7 @@ class History:
         self._max_bytes = recent_bytes
         self._bytes = 0
         self._batches: deque[list[Record]] = deque()
+        self._newest_bytes = 0
         self._size = 0
         # Everything above `_after` and up to `head` is in memory.
         self._after = 0
@@ -51,13 +56,19 @@ class History:
 
     def add(self, records: Sequence[Record], floor: int) -> None:
         """Move the head over a committed batch."""
-        # Small batches are put together, so that a reader has few to look through.
-        if self._batches and len(self._batches[-1]) + len(records) <= _JOIN:
+        taken = payload_size(records)
+        if (
+            self._batches
+            and len(self._batches[-1]) + len(records) <= _JOIN
+            and self._newest_bytes + taken <= self._max_bytes // _SHARE
+        ):
             self._batches[-1].extend(records)
+            self._newest_bytes += taken
         else:
             self._batches.append(list(records))
+            self._newest_bytes = taken
         self._size += len(records)
-        self._bytes += _payloads(records)
+        self._bytes += taken
         self.head = records[-1].sequence
         self.floor = max(self.floor, floor)
         while self._bytes > self._max_bytes and len(self._batches) > 1:
@@ -75,7 +86,7 @@ class History:
         else:
             del oldest[:count]
         self._size -= count
-        self._bytes -= _payloads(forgotten)
+        self._bytes -= payload_size(forgotten)
         self._after = forgotten[-1].sequence
 
     # ----------------------------------------------------------------------------------------------- where to begin
@@ -183,10 +194,6 @@ def _matching(records: list[Record], pattern: Pattern) -> list[Record]:
     types = {record.type for record in records}
     wanted = {type for type in types if pattern.matches(type)}
     return records if len(wanted) == len(types) else [record for record in records if record.type in wanted]
-
-
-def _payloads(records: Sequence[Record]) -> int:
-    return sum(map(len, [record.data for record in records]))
 
 
 def _sequence(record: Record) -> int:

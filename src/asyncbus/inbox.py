@@ -25,6 +25,7 @@ from asyncbus.errors import (
     WouldDeadlockError,
     WrongEventLoopError,
 )
+from asyncbus.events import payload_size
 
 
 class _InLine(Struct, frozen=True, eq=False):
@@ -41,7 +42,7 @@ class Inbox:
 
     Args:
         capacity: events that may wait.
-        max_bytes: what their payloads may take (characters of JSON, or bytes).
+        max_bytes: what their payloads and metadata may take (characters of JSON, or bytes).
         barred: tells which tasks must not wait for the writer, because it waits for them.
     """
 
@@ -84,7 +85,7 @@ class Inbox:
 
     @property
     def size(self) -> int:
-        """Their payloads."""
+        """What their payloads and metadata take."""
         return self._open.size + self._open.thread_size + self._full_size
 
     @property
@@ -119,7 +120,7 @@ class Inbox:
         Raises:
             BatchTooLargeError: there never will be.
         """
-        size = _size(submissions)
+        size = payload_size(submissions)
         if len(submissions) > self.capacity or size > self.max_bytes:
             raise self.too_large(submissions, len(submissions))
         if self._line or not self._fits(len(submissions), size):
@@ -132,7 +133,7 @@ class Inbox:
 
     def too_large(self, submissions: Sequence[Submission], events: int) -> BatchTooLargeError:
         """The error of a group of so many events, of which some have been looked at."""
-        return BatchTooLargeError(events, _size(submissions), self.capacity, self.max_bytes)
+        return BatchTooLargeError(events, payload_size(submissions), self.capacity, self.max_bytes)
 
     async def wait_in_line(self, submissions: Sequence[Submission]) -> None:
         """Wait until there is room and the events are accepted; first come, first served.
@@ -145,7 +146,7 @@ class Inbox:
             WrongEventLoopError
         """
         self.check_loop()
-        entry = _InLine(submissions, _size(submissions), self.loop.create_future(), self._waiting_task())
+        entry = _InLine(submissions, payload_size(submissions), self.loop.create_future(), self._waiting_task())
         with self._lock:
             self._line.append(entry)
             self._measure()
@@ -229,7 +230,7 @@ class Inbox:
             # Taken out many at a time, for each time goes through the whole batch.
             if batch.withdrawn * 2 >= len(batch.submissions):
                 batch.drop_withdrawn()
-            batch.size -= _size(submissions)
+            batch.size -= payload_size(submissions)
             self._count_full()
             self._admit()
 
@@ -331,7 +332,7 @@ class Inbox:
             batch.drop_withdrawn()
         return batch
 
-    def settled(self, batch: Batch) -> None:
+    def settle(self, batch: Batch) -> None:
         """Tell those who wait for `batch` that its outcome is known."""
         with self._lock:
             batch.settled = True
@@ -374,9 +375,9 @@ class Inbox:
             if not batch.settled:
                 batch.error = batch.error or BusClosedError(reason)
                 batch.taken = True
-                self.settled(batch)
+                self.settle(batch)
 
-    def forked(self, reason: str) -> None:
+    def become_forked(self, reason: str) -> None:
         """In a forked child: the writer and the other threads are not here, nor whoever held the lock.
 
         The parent may store all of it, so of no event the outcome is known.
@@ -465,10 +466,6 @@ _DEADLOCK = (
     'this handler\'s own subscription (when_full="block") is full, so the writer waits for it and it must not wait for'
     ' the writer; publish with ack="accepted" or publish_nowait, or subscribe with when_full="catch_up"'
 )
-
-
-def _size(submissions: Sequence[Submission]) -> int:
-    return sum(len(submission.data) + len(submission.metadata or "") for submission in submissions)
 
 
 def _resolve(future: AnyFuture) -> None:

@@ -39,7 +39,7 @@ class Reading:
     _history: History
     _inbox: Inbox
     # Whether it was ever opened, whether it is, and what has ended it before it was closed.
-    _is_opening: bool
+    _was_entered: bool
     _is_open: bool
     _failure: AsyncBusError | None
 
@@ -210,7 +210,7 @@ class Reading:
     def _not_open(self) -> AsyncBusError:
         if self._forked is not None:
             return copy(self._forked)
-        return BusClosedError(CLOSED if self._is_opening else NOT_OPEN)
+        return BusClosedError(CLOSED if self._was_entered else NOT_OPEN)
 
 
 class _Pace:

@@ -144,7 +144,7 @@ class Receiving(Progress):
         if not self._live:  # it will read them when it gets there
             return
         room = self._capacity - len(self._queue)
-        if len(records) < room or (len(records) == room and self._when_full != "block"):
+        if len(records) < room or (len(records) == room and not self._blocking):
             self._queue.extend(records)
         else:
             self._overflow(records, room)

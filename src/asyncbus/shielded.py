@@ -8,7 +8,7 @@ from typing import Any
 
 
 class Shielded:
-    """Work that must be done, in a task of its own, begun at once.
+    """Work that must be done, in a task of its own that is made at once.
 
     Where a loop is shut down all tasks are cancelled, also one that has not made its first step, and so could neither
     finish nor clean up. Then whoever waits for it begins it again.
@@ -31,7 +31,7 @@ class Shielded:
         self._has_begun = True
         await self._work()
 
-    async def done(self) -> None:
+    async def finished(self) -> None:
         """Wait for its end, and raise what it raised; cancelling this does not stop it."""
         try:
             await asyncio.shield(self._task)

@@ -34,6 +34,8 @@ class Subscription(Receiving):
             SubscriptionOverflowError: with `when_full="fail"`, after what the queue held.
             SubscriptionBusyError: another task, or a handler, reads it.
             BusClosedError: the bus is not open yet.
+            WrongEventLoopError, ForkedProcessError: it is another loop's, or the parent process's.
+            StartBeyondHeadError: where finding out needed the store.
             Exception: what `where` raised; that event is passed over.
             StoreCorruptError, StoreFailedError: the past could not be read.
         """

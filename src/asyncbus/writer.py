@@ -68,7 +68,7 @@ class Writer:
                 await self._write(batch)
             for command in batch.commands:
                 await command()
-            self._inbox.settled(batch)
+            self._inbox.settle(batch)
 
     async def _write(self, batch: Batch) -> None:
         submissions = batch.submissions
@@ -77,7 +77,7 @@ class Writer:
                 appended = await self._append(submissions)
             except EventIdConflictError as error:
                 # The store has stored nothing; without the events that conflict it stores the others.
-                others = self._without_conflicts(submissions, batch, error)
+                others = self._refuse_conflicts(submissions, batch, error)
                 if len(others) == len(submissions):  # it would say the same for ever
                     self._fail(
                         batch,
@@ -118,7 +118,7 @@ class Writer:
         if submissions:
             self._on_committed(submissions, appended)
 
-    def _without_conflicts(
+    def _refuse_conflicts(
         self, submissions: Sequence[Submission], batch: Batch, error: EventIdConflictError
     ) -> list[Submission]:
         """Refuse the events that conflict, each with the whole group it was published in; keep the others.
@@ -145,7 +145,7 @@ class Writer:
         return remaining
 
     def _fail(self, batch: Batch, submissions: Sequence[Submission], error: Exception) -> None:
-        """Nothing was committed, so the next batch gets the same sequences."""
+        """Tell the whole batch. The next one gets the same sequences, unless the outcome of this one is unknown."""
         if not isinstance(error, AsyncBusError):
             cause, error = error, StoreFailedError(f"the store raised {error!r}", outcome_unknown=True)
             error.__cause__ = cause.with_traceback(None)

@@ -177,6 +177,15 @@ async def test_recent_holds_the_last_events_and_no_more(log: Log) -> None:
         assert payloads(bus.recent()) == list(range(10))
 
 
+async def test_recent_holds_no_more_bytes_than_the_inbox_takes(log: Log) -> None:
+    async with log.bus(inbox_bytes=2**20) as bus:
+        for _ in range(100):
+            await bus.publish("a", "x" * 30_000, metadata={"x": "x" * 20_000})
+            held = len(bus.recent())
+            assert held * 50_000 <= 2**20
+        assert held >= 15, "and not much less"
+
+
 async def test_the_recent_window_is_never_smaller_than_the_inbox(log: Log) -> None:
     async with log.bus(recent_capacity=1, inbox_capacity=10) as bus:
         await bus.publish_many([("a", number) for number in range(10)])

@@ -24,7 +24,7 @@ from asyncbus.store.watermark import Watermark
 log = logging.getLogger("asyncbus")
 
 _LARGE: Final = 64
-"""Events of a batch for which the GIL is given up at once: beside a loop that computes that stores a tenth more."""
+"""From so many events on the GIL is given up as a batch is handed over: beside a busy loop a tenth more is stored."""
 
 
 class Appender:
@@ -84,10 +84,8 @@ class Appender:
             log.warning("the write-ahead log stays beside the database, for the next opening to recover: %s", error)
 
     async def append(self, records: Sequence[Record]) -> Appended:
-        """Store a batch whole or not at all, in one hop to the SQLite thread if it is not larger than asked for."""
-        self._check()
-        if self.connection.in_transaction:
-            await self._roll_back()
+        """Store a batch whole or not at all; up to `BATCH_LIMIT` events without ids in one hop to the SQLite thread."""
+        await self._be_ready()
         if self._checkpointer.due:
             await self._checkpoint()
         ids = [record.id for record in records if record.id is not None]
@@ -102,13 +100,12 @@ class Appender:
 
     async def clear(self) -> None:
         """Remove all events, and record that they were removed."""
-        self._check()
-        if self.connection.in_transaction:
-            await self._roll_back()
+        await self._be_ready()
         with self._failing():
             async with self.connection.transaction():
                 await self.connection.rows(statements.RECORD_REMOVAL, (time.time_ns() // 1000,))
                 await self.connection.rows(statements.REMOVE_ALL)
+        self._checkpointer.count_removal(self.head - self.floor)
         self.floor = self.head
 
     def statistics(self) -> Mapping[str, int]:
@@ -129,6 +126,12 @@ class Appender:
         except (StoreFailedError, StoreCorruptError) as error:
             self._failure = error
             raise
+
+    async def _be_ready(self) -> None:
+        """Begin a change of the file: refuse where it cannot be trusted, and end what something that failed began."""
+        self._check()
+        if self.connection.in_transaction:
+            await self._roll_back()
 
     def _check(self) -> None:
         """The file and the lock of writers must be those that were opened, and the file never becomes shorter."""

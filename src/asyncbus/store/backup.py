@@ -132,7 +132,7 @@ def _is_taken(destination: Path) -> InvalidOptionError:
 
 
 def _name(draft: Path, destination: Path) -> None:
-    """Give a draft its name, but not in the place of what somebody else has put there since it was looked at."""
+    """Give a draft its name; where a file can have two, what somebody else put there meanwhile is not replaced."""
     try:
         destination.hardlink_to(draft)  # which fails where there is something; a rename would replace it
     except FileExistsError:
@@ -140,6 +140,7 @@ def _name(draft: Path, destination: Path) -> None:
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise
+        # Here it would be: a moment ago the place was free, and of such a file system no more can be had.
         draft.rename(destination)
     else:
         draft.unlink()

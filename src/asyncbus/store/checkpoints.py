@@ -25,7 +25,7 @@ the time: beside a loop that computes, each hop to the SQLite thread is dear.
 """
 
 _LONG: Final = 4
-"""So many times that, and still not moved: somebody is told."""
+"""So many times CHECKPOINT_PAGES, and still not moved: somebody is told."""
 
 _FRAME: Final = 4096 + 24
 """Bytes of a page in the write-ahead log."""
@@ -52,6 +52,11 @@ class Checkpointer:
         self._commits += 1
         # Estimated: a commit touches three pages at least, and an event takes about twice its data with the indexes.
         self._pages += 3 + (sum(map(len, [record.data for record in records])) + 100 * len(records)) // 2000
+
+    def count_removal(self, events: int) -> None:
+        """Take account of events that were removed: their pages are written once more, as empty ones."""
+        self._commits += 1
+        self._pages += events * 100 // 2000
 
     @property
     def due(self) -> bool:
@@ -88,8 +93,8 @@ class Checkpointer:
         elif length >= _LONG * CHECKPOINT_PAGES and not self._warned:
             self._warned = True
             log.warning(
-                "the write-ahead log of %s has grown to %d MB: another program reads the file in a transaction that it"
-                " does not end; until it does, the log grows",
+                "the write-ahead log of %s has grown to %d MB: a long transaction reads the file (a backup, or another"
+                " program); until it ends, the write-ahead log grows",
                 self._path,
                 length * _FRAME // 10**6,
             )

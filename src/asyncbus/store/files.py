@@ -30,14 +30,14 @@ def check_place(path: Path, *, read_only: bool) -> None:
         if not path.exists():
             raise StoreNotFoundError(f"{path} does not exist, and read_only=True does not create it")
     elif not os.access(path.parent, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
-        raise StoreReadOnlyError(f"{path} cannot be written here; open it with read_only=True, or mend its permissions")
+        raise StoreReadOnlyError(f"{path} cannot be written; mend its permissions, or open a log with read_only=True")
 
 
 def check_nothing_is_left(path: Path) -> None:
     """SQLite would take the write-ahead log of a database that is gone for the new one's."""
     wal = path.with_name(f"{path.name}-wal")
     if wal.exists():
-        raise StoreCorruptError(f"{path} is gone, but {wal} is there; put the file back, or remove what is left of it")
+        raise StoreCorruptError(f"{wal} is there without {path}; put the file back, or remove what is left of it")
 
 
 def reading_mode(path: Path) -> str:

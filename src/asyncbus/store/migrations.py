@@ -1,4 +1,4 @@
-"""Creates and migrates the SQLite file, and refuses files that are not ours; all of it on a thread of its own."""
+"""Creates and migrates the SQLite file, and refuses files that are not ours. It blocks: callers bring a thread."""
 
 from __future__ import annotations
 

@@ -178,7 +178,7 @@ class SQLiteStore:
             if not self._read_only:
                 self._watermark.open()
                 resources.callback(self._watermark.close)
-        self._version: int | None = None
+        self._seen_version: int | None = None
         try:
             last = await self._queries.query(EventFilter(newest_first=True, limit=1))
         except StoreCorruptError:
@@ -209,12 +209,12 @@ class SQLiteStore:
     # ------------------------------------------------------------------------------------------------------- writing
 
     async def append(self, records: Sequence[Record]) -> Appended:
-        """Store a batch whole or not at all, in one hop to the SQLite thread if it is not larger than asked for."""
+        """As `Appender.append`; refused where the store is read-only."""
         self._check_writable()
         return await self._appender.append(records)
 
     async def clear(self) -> None:
-        """Remove all events, and record that they were removed."""
+        """As `Appender.clear`; refused where the store is read-only."""
         self._check_writable()
         await self._appender.clear()
         self._pages.forget()
@@ -250,11 +250,11 @@ class SQLiteStore:
         return self._appender.statistics()
 
     async def changed(self) -> None:
-        """Ask SQLite every 44 ms whether another connection has committed."""
+        """Wait until another connection has committed; it looks every `POLL` seconds."""
         while True:
             version = await self._reader.data_version()
-            if version != self._version:
-                self._version = version
+            if version != self._seen_version:
+                self._seen_version = version
                 return
             await asyncio.sleep(POLL)
 

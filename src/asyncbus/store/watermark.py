@@ -1,8 +1,9 @@
 """Remembers outside the database how far it was written, so that a lost tail is noticed.
 
 SQLite opens without a word a database whose -wal file was deleted or damaged; what it held is gone. The watermark is
-never ahead of what is durable: it is written after the commit, without fsync, so a power cut may leave it behind, and
-then it can miss a loss, but it never invents one.
+never ahead of what is durable: it is written, without fsync, after a commit under FULL, and under NORMAL after a
+checkpoint that moved everything. So a power cut may leave it behind, and then it can miss a loss, but it never invents
+one.
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ def test_acknowledging_before_the_commit_is_found(monkeypatch: pytest.MonkeyPatc
 
     async def acknowledge_first(self: Writer, submissions: Sequence[Submission]) -> Appended:
         number(submissions, self.stored + 1)
-        self._inbox.settled(self._inbox._in_flight)
+        self._inbox.settle(self._inbox._in_flight)
         return await append(self, submissions)
 
     monkeypatch.setattr(Writer, "_append", acknowledge_first)
