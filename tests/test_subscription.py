@@ -228,7 +228,7 @@ async def test_a_page_that_is_being_read_when_the_reader_is_closed_is_thrown_awa
 
     with pytest.raises(StopAsyncIteration):
         await reading
-    assert reader.unfinished == 0
+    assert reader.held == 0
 
 
 async def test_who_is_overtaken_while_catching_up_is_told_what_he_lost() -> None:

@@ -84,7 +84,7 @@ async def test_what_waits_in_the_queue_of_a_closed_reader_is_not_delivered_and_n
 
     await reader.close()
 
-    assert (reader.position, reader.unfinished) == (3, 0)
+    assert (reader.position, reader.held) == (3, 0)
     with pytest.raises(StopAsyncIteration):
         await anext(reader)
     await log.commit("a")
@@ -249,7 +249,7 @@ async def test_a_reader_whose_where_wants_nothing_moves_on_all_the_same() -> Non
     reader = log.subscription(start="earliest", where=lambda event: False)
     waiting = await next_of(reader)
     await log.commit("a")
-    await until(lambda: reader._waiter is not None and not reader.unfinished)
+    await until(lambda: reader._waiter is not None and not reader.held)
 
     assert (reader.position, reader.delivered) == (3, 0)
     await reader.close()

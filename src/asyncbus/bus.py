@@ -201,7 +201,8 @@ class EventBus(Publishing, Closing):
             unfinished: dict[str, int] = {}
             for subscription in handled:
                 if subscription not in finished:
-                    unfinished[subscription.name] = unfinished.get(subscription.name, 0) + subscription.backlog
+                    owed = subscription.backlog + subscription.is_handling
+                    unfinished[subscription.name] = unfinished.get(subscription.name, 0) + owed
             raise DrainTimeoutError(unfinished) from None
 
     async def clear(self) -> None:

@@ -56,7 +56,7 @@ class Progress:
         return self._open
 
     @property
-    def unfinished(self) -> int:
+    def held(self) -> int:
         """Events it holds and has not delivered."""
         return len(self._page) + len(self._queue)
 
@@ -98,7 +98,7 @@ class Progress:
         """Called where no event is being handled: let those go on who waited for that."""
         if self._passed:
             position = self.position
-            ended = not self._open and not self.unfinished
+            ended = not self._open and not self.held
             for sequence, future in self._passed:
                 if (sequence <= position or ended) and not future.done():
                     future.set_result(None)

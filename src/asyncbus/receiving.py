@@ -81,6 +81,11 @@ class Receiving(Progress):
         """Whether its full queue keeps the writer waiting."""
         return self._blocking
 
+    @property
+    def is_handling(self) -> bool:
+        """Whether its handler is at an event."""
+        return self._handled and self.reader is not None and not self.reader.done() and not self._busy
+
     # ------------------------------------------------------------------------------------------- its life in a bus
 
     def attach(self, fanout: Fanout) -> None:

@@ -178,6 +178,23 @@ async def test_an_unfinished_drain_names_who_has_not_finished(log: Log) -> None:
         await bus.drain(10)
 
 
+@pytest.mark.fault(57)
+async def test_a_handler_that_hangs_at_the_last_event_is_named_with_it(
+    log: Log, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def hang(event: Event) -> None:
+        await asyncio.Event().wait()
+
+    async with log.bus(close_timeout=0.05) as bus:
+        bus.subscribe("a", hang)
+        await bus.publish("a")
+        with pytest.raises(DrainTimeoutError) as caught:
+            await bus.drain(0.01)
+    assert list(caught.value.unfinished.values()) == [1]
+    (told,) = logged(caplog, logging.WARNING, "not finished")
+    assert "hang (1 events)" in told
+
+
 async def test_withdrawn_publishes_are_counted(log: Log) -> None:
     store = log.staged()
     async with EventBus(store) as bus:

@@ -3,13 +3,14 @@
 import asyncio
 import json
 import logging
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 from anyio import to_thread
 
-from asyncbus import SQLiteStore, StoreFailedError, connect
+from asyncbus import SQLiteStore, StoreError, StoreFailedError, connect
 from asyncbus.testing import record
 from tests.store.files import make_log, opened, read_all, sequences, sql
 
@@ -74,6 +75,32 @@ async def test_a_file_that_is_emptied_in_place_takes_no_more_events(path: Path) 
             file.truncate(0)
         with pytest.raises(StoreFailedError, match="cut while it was open"):
             await store.append([record("a.b")])
+
+
+@pytest.mark.fault(54)
+@pytest.mark.asyncio
+async def test_without_its_write_ahead_log_it_takes_no_more_events_and_saves_those_it_took(path: Path) -> None:
+    async with opened(path) as store:
+        await store.append([record("a.b")])
+        Path(f"{path}-wal").unlink()
+        with pytest.raises(StoreFailedError, match="others do not find"):
+            await store.append([record("a.b")])
+
+    async with opened(path) as again:
+        assert await again.latest_sequence() == 1
+
+
+@pytest.mark.fault(54)
+@pytest.mark.asyncio
+async def test_where_its_write_ahead_log_is_emptied_everybody_is_told(path: Path) -> None:
+    async with opened(path) as store:
+        await store.append([record("a.b")])
+        os.truncate(f"{path}-wal", 0)
+        with pytest.raises(StoreFailedError, match="others do not find"):
+            await store.append([record("a.b")])
+
+    with pytest.raises(StoreError):
+        await SQLiteStore(path).open()
 
 
 @pytest.mark.fault(53)

@@ -17,6 +17,7 @@ from asyncbus import (
     StoreError,
     StoreNotFoundError,
     UnsupportedFeatureError,
+    verify,
 )
 from asyncbus.testing import record
 from tests.store.files import make_log, opened, verified
@@ -96,6 +97,20 @@ async def test_a_copy_is_not_put_beside_the_remains_of_another_log(path: Path, c
     async with opened(path) as store:
         with pytest.raises(StoreCorruptError, match=r"copy\.db-wal is there"):
             await store.backup(copy)
+
+
+@pytest.mark.asyncio
+async def test_the_place_of_a_copy_that_was_looked_at_and_moved_away_is_free_again(path: Path, copy: Path) -> None:
+    async with opened(path) as store:
+        await store.append([record("a.b")])
+        await store.backup(copy)
+        assert (await asyncio.to_thread(verify, copy)).sound
+        copy.rename(copy.with_name("archive.db"))
+        assert Path(f"{copy}-wal").exists(), "a reader leaves it behind, empty"
+
+        await store.backup(copy)
+
+    assert (await asyncio.to_thread(verify, copy)).sound
 
 
 @pytest.mark.fault(38)

@@ -54,6 +54,22 @@ async def test_a_second_writer_in_the_same_process_is_refused(path: Path) -> Non
 
 @pytest.mark.fault(53)
 @pytest.mark.asyncio
+async def test_a_file_with_two_names_is_not_written_under_either(path: Path) -> None:
+    await make_log(path, 3)
+    other = path.with_name("other.db")
+    other.hardlink_to(path)
+
+    for name in (path, other):
+        with pytest.raises(StoreFailedError, match="has another name"):
+            await SQLiteStore(name).open()
+    other.unlink()
+
+    async with opened(path) as store:
+        assert await store.latest_sequence() == 3
+
+
+@pytest.mark.fault(53)
+@pytest.mark.asyncio
 @pytest.mark.parametrize("kind", ["a symbolic link", "through a linked folder", "a detour", "a relative path"])
 async def test_another_name_of_the_file_is_no_way_around_the_lock(
     path: Path, kind: str, monkeypatch: pytest.MonkeyPatch

@@ -16,7 +16,7 @@ from asyncbus.store import statements
 from asyncbus.store.base import Appended, number, set_apart
 from asyncbus.store.checkpoints import Checkpointer
 from asyncbus.store.connection import Connection
-from asyncbus.store.failures import no_write_ahead_log
+from asyncbus.store.failures import no_write_ahead_log, translated
 from asyncbus.store.pages import PageReader
 from asyncbus.store.watched import WatchedFile
 from asyncbus.store.watermark import Watermark
@@ -57,6 +57,7 @@ class Appender:
         self._path = path
         self._file = WatchedFile(path)
         self._lock_file = WatchedFile(lock_path)
+        self._wal_path = path.with_name(f"{path.name}-wal")
         self._synchronous = synchronous
         self._is_full = synchronous == "full"
         self._watermark = watermark
@@ -73,6 +74,8 @@ class Appender:
         # SQLite's automatic checkpoint swallows I/O errors; ours are looked at.
         await self.connection.rows("PRAGMA wal_autocheckpoint = 0")
         await self.connection.rows("UPDATE log SET writer_pid = ?", (os.getpid(),))
+        with translated(self._path):
+            self._wal = WatchedFile(self._wal_path)
 
     async def end(self) -> None:
         """Whoever is refused from now on is not told of this process; what was not moved yet is moved."""
@@ -111,7 +114,7 @@ class Appender:
     def statistics(self) -> Mapping[str, int]:
         """Of the write-ahead log its bytes on disk, how often it was moved, and stale transactions rolled back."""
         return {
-            "wal_bytes": _size(self._path.with_name(f"{self._path.name}-wal")),
+            "wal_bytes": _size(self._wal_path),
             "wal_checkpoints": self._checkpointer.done,
             "rolled_back": self._rolled_back,
         }
@@ -134,7 +137,7 @@ class Appender:
             await self._roll_back()
 
     def _check(self) -> None:
-        """The file and the lock of writers must be those that were opened, and the file never becomes shorter."""
+        """The files and the lock of writers must be those that were opened, and no file becomes shorter."""
         if self._failure is not None:
             raise StoreFailedError(
                 f"{self._path} failed before and cannot be trusted: close the bus and open it again"
@@ -143,6 +146,11 @@ class Appender:
             self._failure = StoreFailedError(
                 f"{self._path} was removed, replaced or cut while it was open; what is written now would be in a file"
                 " without a name, or without a beginning: close the bus, put the file back, and open it again"
+            )
+        elif not self._wal.is_intact():
+            self._failure = StoreFailedError(
+                f"{self._wal_path} was removed, replaced or cut while the log was open, so others do not find"
+                " what was stored last: close the bus, which saves what is left, and open it again"
             )
         elif not self._lock_file.is_intact():
             self._failure = StoreFailedError(

@@ -8,6 +8,7 @@ from pathlib import Path
 from asyncbus.errors import (
     NotAnEventStoreError,
     StoreCorruptError,
+    StoreFailedError,
     StoreIsDirectoryError,
     StoreNotFoundError,
     StoreReadOnlyError,
@@ -18,12 +19,17 @@ def check_place(path: Path, *, read_only: bool) -> None:
     """Refuse a path where no log can be, before anything is made there.
 
     Raises:
-        StoreNotFoundError, StoreIsDirectoryError, StoreReadOnlyError, NotAnEventStoreError
+        StoreNotFoundError, StoreIsDirectoryError, StoreReadOnlyError, NotAnEventStoreError, StoreFailedError
     """
     if path.is_dir():
         raise StoreIsDirectoryError(f"{path} is a directory; name a file in it")
     if path.exists() and not path.is_file():  # to open a named pipe would wait for its other end
         raise NotAnEventStoreError(f"{path} is no regular file; choose another file")
+    if not read_only and path.exists() and path.stat().st_nlink > 1:
+        raise StoreFailedError(
+            f"{path} has another name (a hard link), under which a second process could write it unnoticed; remove that"
+            " name, or give this process a copy"
+        )
     if not path.parent.is_dir():
         raise StoreNotFoundError(f"the folder {path.parent} does not exist; make it first")
     if read_only:
@@ -34,9 +40,9 @@ def check_place(path: Path, *, read_only: bool) -> None:
 
 
 def check_nothing_is_left(path: Path) -> None:
-    """SQLite would take the write-ahead log of a database that is gone for the new one's."""
+    """SQLite would take the write-ahead log of a database that is gone for the new one's, unless it is empty."""
     wal = path.with_name(f"{path.name}-wal")
-    if wal.exists():
+    if wal.exists() and wal.stat().st_size:
         raise StoreCorruptError(f"{wal} is there without {path}; put the file back, or remove what is left of it")
 
 
