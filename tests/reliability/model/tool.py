@@ -69,7 +69,10 @@ def explore(
             )
     except Exception as error:  # whatever a step raises that its rule does not expect is a broken promise
         steps = "\n".join(getattr(error, "__notes__", ()))
-        raise Violation(f"{type(error).__name__}: {error}\n{steps}") from error
+        # What does not come again when hypothesis repeats the steps, for threads are at work, comes as a group.
+        seen = error.exceptions if isinstance(error, ExceptionGroup) else (error,)
+        told = "; ".join(f"{type(each).__name__}: {each}" for each in seen)
+        raise Violation(f"{told}\n{steps}") from error
     figures["runs"] += RUNS
     return figures
 
