@@ -7,14 +7,14 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing, suppress
 from typing import Any, cast
 
-from asyncbus import AsyncBusError, Event
+from asyncbus import AsyncBusError, Event, Subscription
 from asyncbus.events import to_microseconds
 from tests.reliability.simulation.publishers import publish_somehow
 from tests.reliability.simulation.world import Reader, World
 
 
 async def iterate(world: World, name: str) -> None:
-    """Subscribe, and take events until it ends, or go away at some time."""
+    """Subscribe, and take events until it ends, or go away at some time; reading goes on where a wait is given up."""
     await world.opened.wait()
     await world.pause()
     reader = world.subscribe(name)
@@ -23,20 +23,28 @@ async def iterate(world: World, name: str) -> None:
     stay = world.random.random() < 0.7
     try:
         async with reader.subscription as events:
-            async for event in events:
-                world.delivered(reader, event)
+            while True:
+                world.delivered(reader, await _next(world, events))
                 await world.pause()
                 if not stay and world.random.random() < 0.2:
                     reader.left = True
                     break
-            else:
-                reader.ended = True
         reader.closed = True
+    except StopAsyncIteration:
+        reader.ended = reader.closed = True
     except AsyncBusError as error:
         reader.ended, reader.error = True, error
     except asyncio.CancelledError:
         reader.left = True
         raise
+
+
+async def _next(world: World, events: Subscription) -> Event:
+    """The next event; now and then the wait for it is cancelled, and begun again: that is to lose nothing."""
+    while True:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(world.random.choice((None, None, 0.00005, 0.0005))):
+                return await anext(events)
 
 
 async def handle(world: World, name: str) -> None:

@@ -142,7 +142,22 @@ def test_a_torn_group_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     assert is_found("was stored as")
 
 
-def test_losing_an_event_with_the_cancellation_of_its_reader_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_losing_what_is_at_hand_with_the_cancellation_of_its_reader_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    ready = Subscription.ready
+
+    async def forget_what_came(self: Subscription) -> bool:
+        try:
+            return await ready(self)
+        except asyncio.CancelledError:
+            self._queue.clear()
+            self._page.clear()
+            raise
+
+    monkeypatch.setattr(Subscription, "ready", forget_what_came)
+    assert is_found(" got [")
+
+
+def test_dropping_what_comes_while_a_handler_is_at_work_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     offer = Subscription.offer
 
     def only_to_who_waits(self: Subscription, records: Sequence[Record]) -> None:
@@ -181,7 +196,7 @@ def test_two_rows_for_one_id_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
         return appended
 
     monkeypatch.setattr(Writer, "_append", without_ids)
-    assert is_found("id ")
+    assert is_found(" and as ")
 
 
 def test_delivering_to_who_has_left_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
