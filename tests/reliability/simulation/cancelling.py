@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import ast
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import asyncbus
 from tests.reliability.simulation.loop import frames
@@ -28,16 +28,32 @@ Place = tuple[str, int]
 _FILES: Final = {str(SOURCES / f"{module}.py"): module for module in MODULES}
 
 
-def awaits() -> dict[Place, str]:
-    """Each place where the library waits, and what stands there."""
+class Await(NamedTuple):
+    """What stands at a place, and in which function; it stays the same where lines are added above it."""
+
+    module: str
+    function: str
+    text: str
+
+
+def awaits() -> dict[Place, Await]:
+    """Each place where the library waits."""
     found = {}
     for file, module in _FILES.items():
         text = Path(file).read_text("utf-8")
         lines = text.splitlines()
-        for node in ast.walk(ast.parse(text)):
-            if isinstance(node, ast.Await | ast.YieldFrom | ast.AsyncFor | ast.AsyncWith):
-                found[module, node.lineno] = lines[node.lineno - 1].strip()
+        for function, line in _waiting(ast.parse(text), "the module"):
+            found[module, line] = Await(module, function, lines[line - 1].strip())
     return found
+
+
+def _waiting(node: ast.AST, function: str) -> Iterator[tuple[str, int]]:
+    """The functions and lines in which something below a node waits."""
+    for below in ast.iter_child_nodes(node):
+        if isinstance(below, ast.Await | ast.YieldFrom | ast.AsyncFor | ast.AsyncWith):
+            yield function, below.lineno
+        inner = below.name if isinstance(below, ast.FunctionDef | ast.AsyncFunctionDef) else function
+        yield from _waiting(below, inner)
 
 
 def places(task: asyncio.Task[Any]) -> set[Place]:

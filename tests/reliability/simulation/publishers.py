@@ -135,6 +135,8 @@ async def close(world: World) -> None:
     """Close the bus beside its host, while others may be at work, or while it is being opened."""
     if world.random.random() < 0.5:
         await world.opened.wait()
-    await asyncio.sleep(world.random.randrange(1, 100) * 1e-5)
+        await asyncio.sleep(world.random.randrange(1, 100) * 1e-5)
+    else:
+        await world.pause()
     world.closing = True
     await world.bus.close()
