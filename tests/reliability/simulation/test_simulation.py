@@ -1,6 +1,7 @@
 """Seeded scenes, any interleaving, a cancellation at every await: nobody is told anything but the truth."""
 
 import gc
+from pathlib import Path
 
 import pytest
 
@@ -81,6 +82,21 @@ def was_cancelled_at(place: Place) -> bool:
 def test_a_seed_plays_the_same_scene_again() -> None:
     for seed in range(50):
         assert play(seed) == play(seed)
+
+
+def test_a_seed_plays_the_same_scene_with_a_file_again(tmp_path: Path) -> None:
+    with_file = 0
+    for seed in range(50):
+        first, again = (play(seed, folder=new_folder(tmp_path, f"{seed}-{time}")) for time in ("first", "again"))
+        assert first == again
+        with_file += first.figures["of them with a file"]
+    assert with_file > 0
+
+
+def new_folder(beside: Path, name: str) -> Path:
+    folder = beside / name
+    folder.mkdir()
+    return folder
 
 
 def test_a_scene_is_gone_when_it_is_over() -> None:

@@ -11,10 +11,10 @@ from msgspec import Struct, field
 
 from asyncbus import AsyncBusError, BusClosedError, Event, EventBus, PendingReceipt, Receipt, Subscription
 from asyncbus.events import to_microseconds
+from asyncbus.options import WhenFull
 from tests.reliability.simulation.disk import START, Ledger
 from tests.reliability.simulation.loop import SimulatedLoop
 
-WhenFull = Literal["catch_up", "block", "drop_oldest", "fail"]
 Outcome = Literal["stored", "not stored", "unknown"]
 
 
