@@ -54,11 +54,21 @@ def _asked(arguments: list[str]) -> argparse.Namespace:
     for option, number in (("--units", asked.units), ("--minutes", asked.minutes), ("--jobs", asked.jobs)):
         if number is not None and not number > 0:
             parser.exit(2, f"{option} must be more than 0, not {number}\n")
+    if asked.keep and "load" in (asked.tools or NAMES):
+        # In trials as short as these nobody sees whether memory grows.
+        parser.exit(2, "load is kept by `python -m tests.reliability.load --keep` only; name the other tools\n")
+    if asked.keep and _is_replay(asked):
+        parser.exit(2, "--keep with --seed alone would keep a single trial; give --units as well\n")
     return asked
 
 
+def _is_replay(asked: argparse.Namespace) -> bool:
+    """Whether one trial is to be run again."""
+    return asked.seed is not None and asked.units is None
+
+
 def _long_run(chosen: Tool, asked: argparse.Namespace, seconds: float, console: Console) -> Report:
-    again = asked.seed is not None and asked.units is None
+    again = _is_replay(asked)
     units = chosen.long if asked.units is None else asked.units
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as progress:

@@ -10,6 +10,8 @@ from tests.reliability.simulation import tool as simulation
 from tests.reliability.tools import NAMES
 from tests.reliability.trials import Figures, Violation
 
+_LOAD = "load is kept by `python -m tests.reliability.load --keep` only; name the other tools"
+
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
@@ -20,6 +22,12 @@ from tests.reliability.trials import Figures, Violation
         (["model", "--minutes", "0"], "--minutes must be more than 0, not 0.0"),
         (["model", "--minutes", "nan"], "--minutes must be more than 0, not nan"),
         (["model", "--jobs", "0"], "--jobs must be more than 0, not 0"),
+        (["--keep"], _LOAD),
+        (["model", "load", "--keep"], _LOAD),
+        (
+            ["model", "--keep", "--seed", "5"],
+            "--keep with --seed alone would keep a single trial; give --units as well",
+        ),
     ],
 )
 def test_what_cannot_be_run_is_refused_in_one_line(
