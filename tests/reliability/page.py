@@ -41,12 +41,14 @@ def tools_table() -> str:
 
 def _long_run(chosen: Tool) -> str:
     result = kept.load(chosen)
-    if result is None:
+    # A promise in other words was another one, and what was run for it shows nothing of this.
+    if result is None or result.promise != chosen.promise:
         return "not run yet"
     report = result.report
     counted = ", ".join(f"{number:,} {what}" for what, number in report.figures.items())
+    broken = len(report.violations)
     return (
-        f"{counted}: **{len(report.violations)} violations**"
+        f"{counted or 'nothing counted'}: **{broken} violation{'' if broken == 1 else 's'}**"
         f" ({result.taken}, {report.seconds / 60:.0f} min, {result.system}, Python {result.python},"
         f" SQLite {result.sqlite})"
     )
