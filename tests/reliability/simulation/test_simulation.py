@@ -21,7 +21,7 @@ NOBODY_WAITS = {
     (
         "bus",
         "_open_store",
-        "await self._undoing.done()",
+        "await self._undoing.finished()",
     ): "only a second cancellation comes here: tests/behaviour/ has it",
     ("bus", "_undo", "await asyncio.wait([opening])"): _UNDOING,
     ("bus", "_undo", "await self._store.close()"): _UNDOING,
@@ -40,7 +40,7 @@ NOBODY_WAITS = {
     ("reading", "backup", "await ask(self._store.backup(path))"): (
         "no scene has a store that can copy itself: tests/store/ cancels copies"
     ),
-    ("shielded", "done", "await asyncio.shield(again)"): (
+    ("shielded", "finished", "await asyncio.shield(again)"): (
         "only a second cancellation comes here, and a scene has no two of one task"
     ),
     ("subscribing", "_first", "async with subscription, asyncio.timeout(timeout):"): (
