@@ -117,9 +117,15 @@ async def test_the_watermark_of_another_log_is_found(path: Path) -> None:
     shutil.copy(f"{other}-watermark", watermark)
     assert only(await verified(path)) == (f"the watermark beside it, {watermark}, belongs to another log", None)
 
-    # What is damaged itself says nothing of the log.
-    for damaged in (b"", own[:-1], b"\xff" + own[1:], bytes(len(own))):
+    for damaged in (own[:-1], b"\xff" + own[1:]):
         watermark.write_bytes(damaged)
+        (said, sequence) = only(await verified(path))
+        assert (said, sequence) == (
+            f"the watermark beside it, {watermark}, is damaged, so a lost end may go unnoticed",
+            None,
+        )
+    for unwritten in (b"", bytes(len(own))):
+        watermark.write_bytes(unwritten)
         assert (await verified(path)).sound
 
 

@@ -156,10 +156,9 @@ class Inspection:
         if rows and (not isinstance(rows[0][0], str) or not _LOG_ID.fullmatch(log_id)):
             self.note(f"the log's id {rows[0][0]!r:.80} is none that asyncbus gives")
         watermark = Watermark(self._path, log_id)
-        if watermark.path.exists() and not watermark.path.is_file():
-            self.note(f"the watermark beside it, {watermark.path}, is no regular file")
-        if rows and _is_of_another_log(watermark.path, log_id):
-            self.note(f"the watermark beside it, {watermark.path}, belongs to another log")
+        fault = watermark.fault() if rows else None
+        if fault is not None:
+            self.note(f"the watermark beside it, {watermark.path}, {fault}")
         # Before the head: the other way round a writer at work might be taken for a lost tail.
         expected = watermark.read()
         for bounds in self._rows(f"SELECT {_HEAD}, {_FLOOR}"):
@@ -305,16 +304,6 @@ def _without(gap: tuple[int, int], removed: Iterable[tuple[int, int]]) -> Iterat
             begin = max(begin, last + 1)
     if begin <= end:
         yield begin, end
-
-
-def _is_of_another_log(watermark: Path, log_id: str) -> bool:
-    """Whether the file begins with the id of another log and is, for that one, intact."""
-    if not watermark.is_file():
-        return False
-    with watermark.open("rb") as file:
-        its_id = file.read(32).decode("ascii", "replace")
-    log = watermark.with_name(watermark.name.removesuffix("-watermark"))
-    return its_id != log_id and Watermark(log, its_id).read() > 0
 
 
 def in_one_line(text: str) -> str:

@@ -31,14 +31,30 @@ class Watermark:
 
     def read(self) -> int:
         """The sequence it holds; 0 where it is missing, damaged, no regular file, or another log's."""
+        held = self._held()
+        return held[1] if held is not None and held[0] == self._log_id else 0
+
+    def fault(self) -> str | None:
+        """What is wrong with the file, in words; None: nothing, or there is none yet."""
+        if not self.path.exists():
+            return None
+        if not self.path.is_file():
+            return "is no regular file"
+        held = self._held()
+        if held is not None:
+            return None if held[0] == self._log_id else "belongs to another log"
+        # Under NORMAL it is made long before it is written.
+        return "is damaged, so a lost end may go unnoticed" if self.path.read_bytes().strip(b"\0") else None
+
+    def _held(self) -> tuple[bytes, int] | None:
+        """The log's id and the sequence in the file; None where there is no file, or none that is intact."""
         if not self.path.is_file():  # to open a named pipe would wait for its other end
-            return 0
+            return None
         try:
             log_id, sequence, checksum = _FORMAT.unpack(self.path.read_bytes()[: _FORMAT.size])
         except (FileNotFoundError, struct.error):
-            return 0
-        intact = crc32(log_id + sequence.to_bytes(8, "little")) == checksum
-        return sequence if intact and log_id == self._log_id else 0
+            return None
+        return (log_id, sequence) if crc32(log_id + sequence.to_bytes(8, "little")) == checksum else None
 
     def open(self) -> None:
         """Make ready for writing."""
