@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import argparse
 import tempfile
 from pathlib import Path
 
@@ -10,5 +10,8 @@ from tests.reliability.model.tool import explore
 from tests.reliability.trials import MEMORY
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m tests.reliability.model", description=__doc__)
+    parser.add_argument("seed", type=int, help="of the trial, as it was told")
+    asked = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
-        print(explore(int(sys.argv[1]), Path(folder), shrink=True))
+        print(explore(asked.seed, Path(folder), shrink=True))
