@@ -131,7 +131,7 @@ class Appender:
             raise
 
     async def _be_ready(self) -> None:
-        """Begin a change of the file: refuse where it cannot be trusted, and end what something that failed began."""
+        """Before a change of the file: refuse where it cannot be trusted, and end what something that failed began."""
         self._check()
         if self.connection.in_transaction:
             await self._roll_back()
