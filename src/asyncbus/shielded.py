@@ -11,7 +11,7 @@ class Shielded:
     """Work that must be done, in a task of its own that is made at once.
 
     Where a loop is shut down all tasks are cancelled, also one that has not made its first step, and so could neither
-    finish nor clean up. Then whoever waits for it begins it again.
+    finish nor clean up. Then it is begun again.
 
     Args:
         work: makes the coroutine.
@@ -22,21 +22,35 @@ class Shielded:
         self._work = work
         self._name = name
         self._has_begun = False
+        self._was_in_vain = False
         self._task = self._begin()
 
     def _begin(self) -> asyncio.Task[None]:
-        return asyncio.create_task(self._run(), name=self._name)
+        task = asyncio.create_task(self._run(), name=self._name)
+        task.add_done_callback(self._begin_again)
+        return task
 
     async def _run(self) -> None:
         self._has_begun = True
         await self._work()
 
+    def _begin_again(self, ended: asyncio.Task[None]) -> None:
+        if ended.cancelled() and not self._has_begun:
+            self._was_in_vain = True
+            self._task = self._begin()
+
     async def finished(self) -> None:
         """Wait for its end, and raise what it raised; cancelling this does not stop it."""
         try:
-            await asyncio.shield(self._task)
+            await self._ended()
         except asyncio.CancelledError:
-            if self._task.cancelling() and not self._has_begun:  # so it never will
-                again = self._task = self._begin()
-                await asyncio.shield(again)
+            if not self._has_begun and (self._was_in_vain or self._task.cancelling()):
+                await self._ended()  # the loop is being shut down, and waits for nothing that is new
             raise
+        self._task.result()
+
+    async def _ended(self) -> None:
+        ended = None
+        while ended is not self._task:
+            ended = self._task
+            await asyncio.wait([ended])

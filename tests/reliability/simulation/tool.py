@@ -31,7 +31,7 @@ _ACTORS: Final = (
 )
 """Who may be cancelled, as tasks are in any program."""
 
-_BUS: Final = ("asyncbus writer", "asyncbus wait for", "asyncbus close", "asyncbus open")
+_BUS: Final = ("asyncbus writer", "asyncbus wait for", "asyncbus close", "asyncbus open", "asyncbus undo")
 """What a bus runs for itself, and nobody but a loop that is shut down cancels."""
 
 _LOOKING: Final = ((replay, "replay"), (query, "query"))
