@@ -150,6 +150,8 @@ class EventBus(Publishing, Closing):
             await asyncio.wait([opening])
         finally:
             # Also where this task is cancelled, as all are when a loop is shut down.
+            if not opening.done():
+                await asyncio.wait([opening])
             if opening.done() and not opening.cancelled() and opening.exception() is None:
                 await self._store.close()
 
