@@ -149,10 +149,9 @@ class EventBus(Publishing, Closing):
         try:
             await asyncio.wait([opening])
         finally:
-            # Also where this task is cancelled, as all are when a loop is shut down.
-            if not opening.done():
-                await asyncio.wait([opening])
-            if opening.done() and not opening.cancelled() and opening.exception() is None:
+            # Also where this task is cancelled, as all are when a loop is shut down: what is being opened comes later.
+            await asyncio.wait([opening])
+            if not opening.cancelled() and opening.exception() is None:
                 await self._store.close()
 
     async def _until_readers_allow(self) -> None:

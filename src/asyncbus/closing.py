@@ -101,8 +101,8 @@ class Closing(Subscribing):
                 reader.finish()
             await asyncio.gather(*(reader.finished() for reader in readers if reader.is_read_beside(self._closers)))
         if limit.cancelled_caught:
-            counts = {reader.name: reader.held + reader.is_handling for reader in readers}
-            unfinished = [f"{name} ({count} events)" for name, count in counts.items() if count]
+            owed = [(reader.name, reader.held + reader.is_handling) for reader in readers]
+            unfinished = [f"{name} ({count} events)" for name, count in owed if count]
             log.warning(
                 "close_timeout of %s s is over; not finished: %s",
                 self._close_timeout,

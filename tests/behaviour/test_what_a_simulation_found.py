@@ -9,6 +9,7 @@ import pytest
 
 from asyncbus import (
     Appended,
+    Bounds,
     Event,
     EventBus,
     MemoryStore,
@@ -138,3 +139,57 @@ async def test_a_transaction_cancelled_during_its_commit_is_not_rolled_back_behi
     assert writing.cancelled()
     assert await store._reader.row("SELECT writer_pid FROM log") == (1,)
     await store.close()
+
+
+class SlowDoorStore(MemoryStore):
+    """Opens when it is let, and says whether it is open."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may_open = asyncio.Event()
+        self.is_open = False
+
+    async def open(self) -> Bounds:
+        await self.may_open.wait()
+        self.is_open = True
+        return await super().open()
+
+    async def close(self) -> None:
+        self.is_open = False
+        await super().close()
+
+
+def named(name: str) -> asyncio.Task[object]:
+    (found,) = [task for task in asyncio.all_tasks() if task.get_name() == name]
+    return found
+
+
+@pytest.mark.asyncio
+@pytest.mark.fault(27)
+async def test_an_opening_is_undone_though_the_undoing_is_cancelled_while_it_waits_for_it() -> None:
+    opening = asyncio.create_task(EventBus(store := SlowDoorStore()).__aenter__())
+    await ticks(2)
+    opening.cancel()
+    await ticks(3)
+    named("asyncbus undo").cancel()
+    await ticks(3)
+    store.may_open.set()
+
+    await until(lambda: asyncio.all_tasks() == {asyncio.current_task()})
+    assert not store.is_open
+
+
+@pytest.mark.asyncio
+@pytest.mark.fault(27)
+async def test_a_close_that_nobody_waits_for_any_more_is_begun_again_by_itself() -> None:
+    bus = EventBus(store := SlowDoorStore())
+    store.may_open.set()
+    await bus.__aenter__()
+    closing = asyncio.create_task(bus.close())
+    await until(lambda: any(task.get_name() == "asyncbus close" for task in asyncio.all_tasks()))
+    # Its turn comes after this one's: neither who waits for it nor the close itself has made another step.
+    closing.cancel()
+    named("asyncbus close").cancel()
+
+    await until(lambda: asyncio.all_tasks() == {asyncio.current_task()})
+    assert not store.is_open

@@ -51,6 +51,27 @@ async def test_the_write_ahead_log_stays_short_while_events_come(store: SQLiteSt
     assert store.statistics()["wal_bytes"] < 100 * PAGE
 
 
+@pytest.mark.asyncio
+async def test_small_commits_move_it_by_their_number(store: SQLiteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoints, "CHECKPOINT_PAGES", 1_000_000)
+    monkeypatch.setattr(checkpoints, "CHECKPOINT_COMMITS", 10)
+
+    for _ in range(25):
+        await store.append([record("a.b")])
+
+    assert store.statistics()["wal_checkpoints"] == 2
+
+
+@pytest.mark.asyncio
+async def test_a_removal_counts_as_what_it_writes(store: SQLiteStore) -> None:
+    await store.append([record("a.b") for _ in range(300)])
+    before = store.statistics()["wal_checkpoints"]
+    await store.clear()
+    await store.append([record("a.b")])
+
+    assert store.statistics()["wal_checkpoints"] == before + 1
+
+
 @pytest.mark.fault(51)
 @pytest.mark.asyncio
 async def test_a_reader_that_does_not_end_lets_it_grow_and_is_told_of_once(

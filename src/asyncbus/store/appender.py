@@ -59,7 +59,6 @@ class Appender:
         self._lock_file = WatchedFile(lock_path)
         self._wal_path = path.with_name(f"{path.name}-wal")
         self._synchronous = synchronous
-        self._is_full = synchronous == "full"
         self._watermark = watermark
         self._checkpointer = Checkpointer(connection, path)
         self._lookups = PageReader(connection)
@@ -183,7 +182,7 @@ class Appender:
         self.head = last
         number(records, first)
         self._checkpointer.count(records)
-        if self._is_full:
+        if self._synchronous == "full":
             self._watermark.write(last)
 
     async def _insert(self, records: Sequence[Record], first: int) -> int:
@@ -203,7 +202,7 @@ class Appender:
         with self._failing():
             is_whole = await self._checkpointer.move()
         # What is left in the write-ahead log was perhaps not synced: the watermark must not be ahead of it.
-        if is_whole and not self._is_full:
+        if is_whole and self._synchronous == "normal":
             self._watermark.write(self.head)
 
 

@@ -17,7 +17,7 @@ class WatchedFile:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = os.fspath(path)
         found = os.stat(self.path)  # noqa: PTH116  # as below
-        self._name = (found.st_ino, found.st_dev)
+        self._identity = (found.st_ino, found.st_dev)
         self._size = found.st_size
 
     def is_intact(self) -> bool:
@@ -26,7 +26,7 @@ class WatchedFile:
             found = os.stat(self.path)  # noqa: PTH116  # once a batch, and a Path takes three times as long
         except OSError:
             return False
-        if (found.st_ino, found.st_dev) != self._name or found.st_size < self._size:
+        if (found.st_ino, found.st_dev) != self._identity or found.st_size < self._size:
             return False
         self._size = found.st_size
         return True
