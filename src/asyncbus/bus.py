@@ -149,8 +149,10 @@ class EventBus(Publishing, Closing):
         try:
             await asyncio.wait([opening])
         finally:
-            # Also where this task is cancelled, as all are when a loop is shut down: what is being opened comes later.
-            await asyncio.wait([opening])
+            # Also where this task is cancelled, as all are when a loop is shut down. It is asked first, for waiting
+            # gives others a turn even where there is nothing to wait for, and they may cancel it once more.
+            if not opening.done():
+                await asyncio.wait([opening])
             if not opening.cancelled() and opening.exception() is None:
                 await self._store.close()
 

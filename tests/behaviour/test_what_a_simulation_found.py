@@ -181,6 +181,24 @@ async def test_an_opening_is_undone_though_the_undoing_is_cancelled_while_it_wai
 
 @pytest.mark.asyncio
 @pytest.mark.fault(27)
+@pytest.mark.parametrize("turns", range(4))
+async def test_an_opening_is_undone_though_the_undoing_is_cancelled_as_it_hears_of_it(turns: int) -> None:
+    opening = asyncio.create_task(EventBus(store := SlowDoorStore()).__aenter__())
+    await ticks(2)
+    opening.cancel()
+    await ticks(3)
+    store.may_open.set()
+    await until(lambda: store.is_open)
+    undoing = named("asyncbus undo")
+    await ticks(turns)
+    undoing.cancel()
+
+    await until(lambda: asyncio.all_tasks() == {asyncio.current_task()})
+    assert not store.is_open
+
+
+@pytest.mark.asyncio
+@pytest.mark.fault(27)
 async def test_a_close_that_nobody_waits_for_any_more_is_begun_again_by_itself() -> None:
     bus = EventBus(store := SlowDoorStore())
     store.may_open.set()
