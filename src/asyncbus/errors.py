@@ -21,6 +21,16 @@
     │   ├── EventsLostError                         removed before this reader came
     │   ├── SubscriptionOverflowError               when_full="fail"
     │   └── SubscriptionBusyError                   two tasks iterate one subscription
+    ├── ConsumerError
+    │   ├── ConsumerInUseError                      one name, two consumers
+    │   ├── UnknownConsumerError                    no consumer of that name
+    │   ├── ConsumerPatternError                    a known name with another pattern
+    │   ├── CheckpointAheadError                    a checkpoint that lies beyond the log
+    │   ├── ConsumerStoppedError                    on_exhausted="stop", or no room for its dead letters
+    │   ├── ConsumerClosedError                     not active any more
+    │   ├── UnknownAckError                         an outcome for what is not in flight
+    │   ├── StaleAckError                           an outcome from an earlier holder of the name
+    │   └── HandlerTimeoutError                     an attempt took too long             (TimeoutError)
     ├── DrainTimeoutError                           handlers not finished in time        (TimeoutError)
     └── StoreError
         ├── StoreFullError                          not stored; heals by itself
@@ -242,6 +252,126 @@ class SubscriptionOverflowError(SubscriptionError):
 
 class SubscriptionBusyError(SubscriptionError):
     """A second task waits on a subscription that another one iterates already."""
+
+
+class ConsumerError(AsyncBusError):
+    """The root of what concerns durable consumers; `name` is the consumer's."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        self.name = name
+        super().__init__(f"consumer {name!r} {reason}")
+
+
+class ConsumerInUseError(ConsumerError):
+    """There is an active consumer of this name; one name has one consumer at a time."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name, "is active on this bus already; close that one, or give this one a name of its own")
+
+
+class UnknownConsumerError(ConsumerError):
+    """No consumer of this name is known to the store, or where one must be active, none is."""
+
+    def __init__(self, name: str, *, active: bool = False) -> None:
+        super().__init__(
+            name,
+            "is not active on this bus: start it with consume(…), for this needs its handler"
+            if active
+            else "is not known to this store; `await bus.consumers()` lists those that are",
+        )
+
+
+class ConsumerPatternError(ConsumerError):
+    """A consumer has another pattern than what is stored under its name: what it owes would change its meaning."""
+
+    def __init__(self, name: str, stored: str, found: str) -> None:
+        self.stored = stored
+        self.found = found
+        super().__init__(
+            name,
+            f"is stored with the pattern {stored!r}, not {found!r}: use the stored one, give the new one another name,"
+            " or delete_consumer(…) first, which forgets its checkpoint and its dead letters",
+        )
+
+
+class CheckpointAheadError(ConsumerError):
+    """A consumer's checkpoint lies beyond the head: the log is an older copy than what the consumer has seen."""
+
+    def __init__(self, name: str, checkpoint: int, head: int) -> None:
+        self.checkpoint = checkpoint
+        self.head = head
+        super().__init__(
+            name,
+            f"has its checkpoint at {checkpoint}, but the log ends at {head}: restore the newer log, or accept the loss"
+            f' with seek({name!r}, start="latest")',
+        )
+
+
+class ConsumerStoppedError(ConsumerError):
+    """A consumer hands out nothing more: an event has failed too often and it may not go on without it.
+
+    `sequence` is the event's; `reason` says what went wrong. Once the cause is mended, consume(…) goes on with it.
+    """
+
+    def __init__(self, name: str, sequence: int, reason: str) -> None:
+        self.sequence = sequence
+        self.reason = reason
+        super().__init__(name, f"has stopped at event {sequence}: {reason}")
+
+
+class ConsumerClosedError(ConsumerError):
+    """A consumer was closed, and what waited for it will not come."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name, "is closed; consume(…) makes it active again")
+
+
+class UnknownAckError(ConsumerError):
+    """An outcome was given for an event that is not in flight: it had one before, or its time was over."""
+
+    def __init__(self, name: str, sequence: int) -> None:
+        self.sequence = sequence
+        super().__init__(
+            name, f"has event {sequence} not in flight: a delivery has one outcome, given before its timeout"
+        )
+
+
+class StaleAckError(ConsumerError):
+    """An outcome came from an earlier holder of the name; the event is the present holder's, and comes again there."""
+
+    def __init__(self, name: str, sequence: int, epoch: int, current: int) -> None:
+        self.sequence = sequence
+        self.epoch = epoch
+        self.current = current
+        super().__init__(
+            name,
+            f"was taken over since event {sequence} was handed out (epoch {epoch}, now {current}): this outcome does"
+            " not count",
+        )
+
+
+class HandlerTimeoutError(ConsumerError, TimeoutError):
+    """A delivery had no outcome within its consumer's `timeout`, in seconds; it counts as an attempt that failed."""
+
+    def __init__(self, name: str, sequence: int, timeout: float) -> None:
+        self.sequence = sequence
+        self.timeout = timeout
+        super().__init__(
+            name,
+            f"took longer than {timeout} s over event {sequence}; raise timeout, or call in_progress() now and then",
+        )
+
+
+class Reject(Exception):  # noqa: N818  # it is no error: a handler says with it what is to become of the event
+    """Raised by a consumer's handler: this event will never work, park it at once.
+
+    Args:
+        reason: kept with the dead letter.
+    """
+
+    def __init__(self, reason: str = "rejected") -> None:
+        self.reason = reason
+        super().__init__(reason)
 
 
 class DrainTimeoutError(AsyncBusError, TimeoutError):

@@ -24,6 +24,7 @@ class Features(Struct, frozen=True, kw_only=True):
         exclusive: only one store at a time can be open for writing.
         read_only: nothing can be appended; `changed` tells of what others append.
         backup: it is a `BackupStore`.
+        consumers: it is a `ConsumerStore`.
         batch_limit: records that one `append` should get at most, for speed; it may get more.
     """
 
@@ -32,6 +33,7 @@ class Features(Struct, frozen=True, kw_only=True):
     exclusive: bool = False
     read_only: bool = False
     backup: bool = False
+    consumers: bool = False
     batch_limit: int = 8192
 
 
@@ -50,11 +52,13 @@ class Appended(Struct, frozen=True):
         first: sequence of the first record that was stored; the others follow it in order.
         duplicates: index of a record whose id was stored before → sequence of the event that has it.
         floor: the highest sequence that is not retained any more.
+        stale: consumers whose state was not stored, because a newer epoch of their name is.
     """
 
     first: int
     duplicates: Mapping[int, int] = {}
     floor: int = 0
+    stale: frozenset[str] = frozenset()
 
 
 class Page(Struct, frozen=True):
