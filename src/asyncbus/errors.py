@@ -30,7 +30,8 @@
     │   ├── ConsumerClosedError                     not active any more
     │   ├── UnknownAckError                         an outcome for what is not in flight
     │   ├── StaleAckError                           an outcome from an earlier holder of the name
-    │   └── HandlerTimeoutError                     an attempt took too long             (TimeoutError)
+    │   ├── HandlerTimeoutError                     an attempt took too long             (TimeoutError)
+    │   └── EffectsError                            effect and checkpoint did not commit as one
     ├── DrainTimeoutError                           handlers not finished in time        (TimeoutError)
     └── StoreError
         ├── StoreFullError                          not stored; heals by itself
@@ -360,6 +361,13 @@ class HandlerTimeoutError(ConsumerError, TimeoutError):
             name,
             f"took longer than {timeout} s over event {sequence}; raise timeout, or call in_progress() now and then",
         )
+
+
+class EffectsError(ConsumerError):
+    """A consumer's effect and what its database knows of it cannot be, or were not, committed as one.
+
+    No attempt mends it: something is to be done, which the message says.
+    """
 
 
 class Reject(Exception):  # noqa: N818  # it is no error: a handler says with it what is to become of the event
