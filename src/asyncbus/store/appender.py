@@ -10,14 +10,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from asyncbus.errors import SequenceExhaustedError, StoreCorruptError, StoreError, StoreFailedError
 from asyncbus.events import LAST_SEQUENCE, Record
-from asyncbus.store import statements
+from asyncbus.store import keeping, statements
 from asyncbus.store.base import Appended, number, set_apart
 from asyncbus.store.checkpoints import Checkpointer
 from asyncbus.store.connection import Connection
+from asyncbus.store.consumers import Change, fenced
 from asyncbus.store.failures import no_write_ahead_log, translated
 from asyncbus.store.pages import PageReader
+from asyncbus.store.statements import Statement
 from asyncbus.store.watched import WatchedFile
 from asyncbus.store.watermark import Watermark
 
@@ -64,6 +68,8 @@ class Appender:
         self._lookups = PageReader(connection)
         self._rolled_back = 0
         self._failure: Exception | None = None
+        # By name, of all consumers; None: not read yet.
+        self._epochs: Mapping[str, int] | None = None
 
     async def begin(self) -> None:
         """Set the connection up and sign the log, so that whoever is refused can be told who writes it."""
@@ -85,8 +91,8 @@ class Appender:
         except StoreError as error:
             log.warning("the write-ahead log stays beside the database, for the next opening to recover: %s", error)
 
-    async def append(self, records: Sequence[Record]) -> Appended:
-        """Store a batch whole or not at all; up to `BATCH_LIMIT` events without ids in one hop to the SQLite thread."""
+    async def append(self, records: Sequence[Record], changes: Sequence[Change] = ()) -> Appended:
+        """Store a batch and changes, all of it or nothing; without ids it is one hop to the SQLite thread."""
         await self._be_ready()
         if self._checkpointer.due:
             await self._checkpoint()
@@ -95,10 +101,22 @@ class Appender:
         if ids:
             records, repeated = set_apart(records, await self._lookups.by_ids(ids))
         first = self.head + 1
-        if records:
+        stale: frozenset[str] = frozenset()
+        if changes:
+            changes, stale, epochs = fenced(changes, await self._known_epochs())
+            await self._store(records, first, keeping.changing(changes))
+            self._epochs = epochs
+        elif records:
             await self._store(records, first)
         duplicates = {index: record.sequence for index, record in repeated.items()}
-        return Appended(first, duplicates, self.floor)
+        return Appended(first, duplicates, self.floor, stale)
+
+    async def _known_epochs(self) -> Mapping[str, int]:
+        """The epochs of all consumers: read once, for nobody else writes them."""
+        if self._epochs is None:
+            [text] = await self.connection.row(keeping.EPOCHS)
+            self._epochs = msgspec.json.decode(text, type=dict[str, int])
+        return self._epochs
 
     async def clear(self) -> None:
         """Remove all events, and record that they were removed."""
@@ -167,35 +185,36 @@ class Appender:
 
     # ------------------------------------------------------------------------------------------------------- storing
 
-    async def _store(self, records: Sequence[Record], first: int) -> None:
+    async def _store(self, records: Sequence[Record], first: int, changes: Sequence[Statement] = ()) -> None:
         last = first + len(records) - 1
         if last > LAST_SEQUENCE:
             raise SequenceExhaustedError(f"{self._path} has used its last sequence; begin a new log")
+        inserts = statements.inserts(records, first)
         with self._failing():
-            stored = await self._insert(records, first)
-        if stored != last:
+            given = await self._run([*inserts, *changes], is_large=len(records) >= _LARGE)
+        if inserts and given[len(inserts) - 1] != last:
             self._failure = StoreFailedError(
-                f"{self._path}: event {last} was stored as {stored}; another program writes into this file",
+                f"{self._path}: event {last} was stored as {given[len(inserts) - 1]}; another program writes into this"
+                " file",
                 outcome_unknown=True,
             )
             raise self._failure
         self.head = last
         number(records, first)
-        self._checkpointer.count(records)
-        if self._synchronous == "full":
+        self._checkpointer.count(records, changes)
+        if inserts and self._synchronous == "full":
             self._watermark.write(last)
 
-    async def _insert(self, records: Sequence[Record], first: int) -> int:
-        """Insert in one autocommitted statement, or several in one transaction; return the last sequence."""
-        if len(records) <= statements.BATCH_LIMIT:
-            inserting = self.connection.insert(*statements.insert(records, first))
-            return await (inserting if len(records) < _LARGE else self.connection.begin(inserting))
-        last = 0
-        async with self.connection.transaction():
-            for offset in range(0, len(records), statements.BATCH_LIMIT):
-                part = records[offset : offset + statements.BATCH_LIMIT]
-                last = await self.connection.insert(*statements.insert(part, first + offset))
-        return last
+    async def _run(self, changes: Sequence[Statement], *, is_large: bool) -> list[int]:
+        """Run one statement, autocommitted, or several in one transaction; return the last rowid after each."""
+        match changes:
+            case []:
+                return []
+            case [(sql, bound)]:
+                inserting = self.connection.insert(sql, bound)
+                return [await (self.connection.begin(inserting) if is_large else inserting)]
+        transaction = self.connection.transact(changes)
+        return await (self.connection.begin(transaction) if is_large else transaction)
 
     async def _checkpoint(self) -> None:
         """Move what no reader needs any more from the write-ahead log into the database."""

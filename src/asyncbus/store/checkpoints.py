@@ -10,6 +10,7 @@ from typing import Final
 from asyncbus.errors import StoreError, StoreFailedError, StoreFullError
 from asyncbus.events import Record
 from asyncbus.store.connection import Connection
+from asyncbus.store.statements import Statement
 
 log = logging.getLogger("asyncbus")
 
@@ -47,11 +48,13 @@ class Checkpointer:
         self._warned = False
         self.done = 0
 
-    def count(self, records: Sequence[Record]) -> None:
+    def count(self, records: Sequence[Record], changes: Sequence[Statement] = ()) -> None:
         """Take account of a commit."""
         self._commits += 1
         # Estimated: a commit touches three pages at least, and an event takes about twice its data with the indexes.
         self._pages += 3 + (sum(map(len, [record.data for record in records])) + 100 * len(records)) // 2000
+        for _, bound in changes:
+            self._pages += sum([len(value) if isinstance(value, str | bytes) else 8 for value in bound]) // 2000
 
     def count_removal(self, events: int) -> None:
         """Take account of events that were removed: their pages are written once more, as empty ones."""

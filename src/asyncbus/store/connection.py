@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import AsyncIterator, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from threading import Thread
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 import aiosqlite
 from anyio import to_thread
@@ -18,6 +18,7 @@ from asyncbus.store.begun import Begun
 from asyncbus.store.failures import meaning, translated, without_frames
 from asyncbus.store.files import uri
 from asyncbus.store.gil import GilYielder
+from asyncbus.store.statements import Statement
 
 T = TypeVar("T")
 
@@ -33,6 +34,19 @@ class _Bounded(sqlite3.Connection):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_LENGTH)
+
+    def transact(self, changes: Sequence[Statement]) -> list[int]:
+        """Run statements as one transaction, on the thread that calls; return the last rowid after each."""
+        self.execute("BEGIN IMMEDIATE")
+        try:
+            given = [self.execute(sql, bound).lastrowid or 0 for sql, bound in changes]
+            self.execute("COMMIT")
+        except BaseException:
+            # What keeps it from being rolled back is less than what it failed of, and is looked for before the next.
+            with suppress(sqlite3.Error):
+                self.rollback()
+            raise
+        return given
 
 
 class Connection:
@@ -97,8 +111,11 @@ class Connection:
             raise meaning(self._path, error) from without_frames(error)
         return int(version)
 
+    def _transact(self, changes: Sequence[Statement]) -> list[int]:
+        return cast("_Bounded", self._connection._conn).transact(changes)  # noqa: SLF001  # on the thread it belongs to
+
     def begin(self, operation: Coroutine[Any, Any, T]) -> Begun[T]:
-        """Hand `rows(…)` or `insert(…)` to the thread now; await the result for what it returns.
+        """Hand `rows(…)`, `insert(…)` or `transact(…)` to the thread now; await the result for what it returns.
 
         It gives the GIL up for a moment, for the thread would have to wait for it until the loop has nothing to do:
         worth it for what takes longer than that moment, or is not awaited at once.
@@ -116,6 +133,18 @@ class Connection:
         except sqlite3.Error as error:
             raise meaning(self._path, error) from without_frames(error)
         return cursor.lastrowid or 0
+
+    async def transact(self, changes: Sequence[Statement]) -> list[int]:
+        """Run statements as one transaction, all of them or none; return the last rowid after each: one hop."""
+        self._check_alive()
+        try:
+            with self._gil:
+                # A hop for each statement would take longer than the statement, and aiosqlite hands on no function.
+                on_its_thread = cast("Any", self._connection)._execute  # noqa: SLF001  # as said
+                given: list[int] = await on_its_thread(self._transact, changes)
+        except sqlite3.Error as error:
+            raise meaning(self._path, error) from without_frames(error)
+        return given
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[None]:

@@ -116,9 +116,34 @@ Change: TypeAlias = ConsumerState | ParkedEvent | Released | Forgotten
 
 A `ConsumerState` replaces the stored one of its name, unless that has a higher epoch. A `ParkedEvent` without a number
 is stored once for each consumer and sequence; where it is stored already it replaces what is, and keeps its number.
-One with a number replaces what has that number, and is not stored where nothing has it any more. `Released` and
-`Forgotten` name what may be gone already.
+One with a number replaces what has that number, consumer and sequence, and is not stored where nothing has them any
+more. `Released` and `Forgotten` name what may be gone already.
 """
+
+
+def fenced(changes: Sequence[Change], epochs: Mapping[str, int]) -> tuple[list[Change], frozenset[str], dict[str, int]]:
+    """Part changes into those that count and the names of stale consumers.
+
+    Args:
+        changes: in their order.
+        epochs: by name, as they are stored.
+
+    Returns:
+        What is to be stored, which names are stale, and the epochs once it is stored.
+    """
+    counting: list[Change] = []
+    stale: set[str] = set()
+    taken = dict(epochs)
+    for change in changes:
+        if isinstance(change, ConsumerState):
+            if change.epoch < taken.get(change.name, 0):
+                stale.add(change.name)
+                continue
+            taken[change.name] = change.epoch
+        elif isinstance(change, Forgotten):
+            taken.pop(change.name, None)
+        counting.append(change)
+    return counting, frozenset(stale), taken
 
 
 class ParkedFilter(Struct, frozen=True, kw_only=True):

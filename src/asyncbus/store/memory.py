@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Final
 
+import msgspec
 from anyio.lowlevel import checkpoint
 
 from asyncbus.events import Record
@@ -13,13 +14,15 @@ from asyncbus.filters import EventFilter
 from asyncbus.options import check_count
 from asyncbus.patterns import Pattern
 from asyncbus.store.base import Appended, Bounds, Features, Page, number, set_apart
+from asyncbus.store.consumers import Change, ConsumerState, ParkedEvent, ParkedFilter
+from asyncbus.store.kept_in_memory import KeptInMemory
 
 _SCAN: Final = 8192
 """Records looked at without giving others a turn: about a millisecond of the loop's time."""
 
 
 class MemoryStore:
-    """Keeps events for as long as the object lives, or the newest `max_events` of them.
+    """Keeps events for as long as the object lives, or the newest `max_events` of them, and consumers.
 
     Opening it again after closing finds what it held. Readers that ask for what the bound has removed get
     `EventsLostError` from the bus.
@@ -38,11 +41,12 @@ class MemoryStore:
         self._offset = 0
         self._floor = 0
         self._by_id: dict[str, Record] = {}
+        self._kept = KeptInMemory()
 
     @property
     def features(self) -> Features:
-        """It promises no more than one order, without holes."""
-        return Features()
+        """One order, without holes, and consumers, but nothing that survives it."""
+        return Features(consumers=True)
 
     @property
     def _head(self) -> int:
@@ -64,6 +68,11 @@ class MemoryStore:
         self._by_id.update((record.id, record) for record in fresh if record.id is not None)
         self._keep(fresh)
         return Appended(first, {index: record.sequence for index, record in repeated.items()}, self._floor)
+
+    async def commit(self, records: Sequence[Record], changes: Sequence[Change]) -> Appended:
+        """Append, and keep the changes; nobody gets a turn in between."""
+        appended = await self.append(records)
+        return msgspec.structs.replace(appended, stale=self._kept.change(changes))
 
     def _keep(self, records: Sequence[Record]) -> None:
         number(records, self._head + 1)
@@ -115,6 +124,18 @@ class MemoryStore:
                 return found[: wanted.limit]
             await checkpoint()
         return found
+
+    async def consumers(self) -> Sequence[ConsumerState]:
+        """The states of all consumers, by name."""
+        return self._kept.states()
+
+    async def dead_letters(self, wanted: ParkedFilter) -> Sequence[ParkedEvent]:
+        """Look at all dead letters above a number, giving others a turn now and then."""
+        return await self._kept.letters(wanted)
+
+    async def dead_letter_counts(self) -> Mapping[str, int]:
+        """How many dead letters each consumer has."""
+        return self._kept.counts()
 
     async def latest_sequence(self) -> int:
         """The last sequence given."""

@@ -97,7 +97,7 @@ class PageReader:
         """The events that have one of `ids`, by id."""
         text, _, _ = await self._connection.row(statements.BY_ID, (msgspec.json.encode(ids).decode(),))
         records = _records(text)
-        damaged = first_damaged(_with_bytes(records))
+        damaged = first_damaged(with_bytes(records))
         if damaged is not None:
             raise StoreCorruptError(
                 f"its checksum is wrong, and so nobody knows whether its id {damaged.id!r} is the same",
@@ -168,7 +168,7 @@ class PageReader:
 
 def _intact(records: list[Record]) -> tuple[list[Record], bool]:
     """The records before the first damaged one, and whether that is all of them."""
-    damaged = first_damaged(_with_bytes(records))
+    damaged = first_damaged(with_bytes(records))
     if damaged is None:
         return records, True
     if damaged is records[0]:
@@ -185,7 +185,7 @@ def _check_order(records: list[Record], question: _Question) -> None:
         last = record.sequence
 
 
-def _with_bytes(records: list[Record]) -> list[Record]:
+def with_bytes(records: list[Record]) -> list[Record]:
     """The records with bytes made bytes again."""
     for record in records:
         if record.data.__class__ is list:

@@ -28,10 +28,12 @@ from asyncbus.store.appender import Appender
 from asyncbus.store.backup import Backups
 from asyncbus.store.base import Appended, Bounds, Features, Page
 from asyncbus.store.connection import Connection
+from asyncbus.store.consumers import Change, ConsumerState, ParkedEvent, ParkedFilter
 from asyncbus.store.failures import translated
 from asyncbus.store.files import check_place, reading_mode
 from asyncbus.store.filesystems import check_filesystem
 from asyncbus.store.gil import GilYielder
+from asyncbus.store.kept import KeptReader
 from asyncbus.store.migrations import prepare
 from asyncbus.store.pages import PageReader
 from asyncbus.store.watermark import Watermark
@@ -82,12 +84,13 @@ class SQLiteStore:
 
     @property
     def features(self) -> Features:
-        """Durable, dense, with one writer, and able to copy itself."""
+        """Durable, dense, with one writer, keeping consumers, and able to copy itself."""
         return Features(
             durable=True,
             exclusive=True,
             read_only=self._read_only,
             backup=True,
+            consumers=True,
             batch_limit=statements.BATCH_LIMIT,
         )
 
@@ -112,7 +115,9 @@ class SQLiteStore:
             last_to_close = await resources.enter_async_context(AsyncExitStack())
             self._reader = await self._connect(resources)
             self._pages = PageReader(self._reader)
-            self._queries = PageReader(await self._connect(resources))
+            queries = await self._connect(resources)
+            self._queries = PageReader(queries)
+            self._kept = KeptReader(queries, self._path, read_only=self._read_only)
             # What is read ahead goes first: it may hold an error, and that its connection.
             resources.callback(self._pages.forget)
             self._backups = Backups(self._path, self._reading_mode, self._gil)
@@ -213,6 +218,11 @@ class SQLiteStore:
         self._check_writable()
         return await self._appender.append(records)
 
+    async def commit(self, records: Sequence[Record], changes: Sequence[Change]) -> Appended:
+        """As `Appender.append`; refused where the store is read-only."""
+        self._check_writable()
+        return await self._appender.append(records, changes)
+
     async def clear(self) -> None:
         """As `Appender.clear`; refused where the store is read-only."""
         self._check_writable()
@@ -232,6 +242,18 @@ class SQLiteStore:
     async def query(self, wanted: EventFilter) -> Sequence[Record]:
         """Read page by page on a connection of its own, so that a long query keeps no reader waiting."""
         return await self._queries.query(wanted)
+
+    async def consumers(self) -> Sequence[ConsumerState]:
+        """As `KeptReader.consumers`."""
+        return await self._kept.consumers()
+
+    async def dead_letters(self, wanted: ParkedFilter) -> Sequence[ParkedEvent]:
+        """As `KeptReader.dead_letters`, on the connection of queries."""
+        return await self._kept.dead_letters(wanted)
+
+    async def dead_letter_counts(self) -> Mapping[str, int]:
+        """As `KeptReader.dead_letter_counts`."""
+        return await self._kept.dead_letter_counts()
 
     async def latest_sequence(self) -> int:
         """The last sequence given; a read-only store asks the file."""

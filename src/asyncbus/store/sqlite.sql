@@ -33,3 +33,45 @@ CREATE TABLE log (
     log_id     TEXT    NOT NULL,
     writer_pid INTEGER
 );
+
+-- migration 2
+
+-- Durable consumers: what each has done, and what it still owes.
+CREATE TABLE consumers (
+    name         TEXT    PRIMARY KEY NOT NULL,
+    pattern      TEXT    NOT NULL,                  -- 'optimization.*, page_table.page_fault'
+    epoch        INTEGER NOT NULL,                  -- how often the name was taken
+    checkpoint   INTEGER NOT NULL,                  -- nothing at or below this sequence is owed
+    settled_to   INTEGER NOT NULL,                  -- from there up to here all is done, but for what is owed
+    begun_to     INTEGER NOT NULL,                  -- from there up to here each may have been handed out once
+    owed         TEXT    NOT NULL,                  -- JSON: {"sequence": [attempts, due in microseconds since 1970]}
+    alone        INTEGER NOT NULL,                  -- the sequence that was handed out alone; 0: none
+    paused       INTEGER NOT NULL,                  -- 1: it hands out nothing
+    sought       INTEGER NOT NULL,                  -- 1: it was moved since it was last active
+    created_at   INTEGER NOT NULL,                  -- microseconds since 1970 UTC
+    active_since INTEGER NOT NULL,                  -- the same; 0 after a clean end
+    redelivered  INTEGER NOT NULL,                  -- deliveries that were not an event's first
+    last_error   TEXT                               -- of the last attempt that failed
+);
+
+-- Events that a consumer could not handle. They are here themselves, for the log may lose them.
+CREATE TABLE dead_letters (
+    number      INTEGER PRIMARY KEY AUTOINCREMENT,  -- never used twice
+    consumer    TEXT    NOT NULL,                   -- by which it was parked
+    sequence    INTEGER NOT NULL,                   -- from here to metadata as in the table events
+    recorded_at INTEGER NOT NULL,
+    time        INTEGER NOT NULL,
+    type        TEXT    NOT NULL,
+    data        TEXT    NOT NULL,
+    checksum    INTEGER NOT NULL,
+    id          TEXT,
+    key         TEXT,
+    metadata    TEXT,
+    attempts    INTEGER NOT NULL,                   -- how often the handler has had it
+    failures    TEXT    NOT NULL,                   -- JSON: [{"attempt", "error", "traceback", "at"}], the oldest first
+    parked_at   INTEGER NOT NULL,                   -- microseconds since 1970 UTC
+    UNIQUE (consumer, sequence)
+);
+
+-- In the order of their numbers, which is the order of pages.
+CREATE INDEX dead_letters_by_consumer ON dead_letters (consumer);

@@ -5,12 +5,15 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from asyncbus.events import Record
 from asyncbus.filters import EventFilter
 
 Bound = list[Any]
+
+Statement: TypeAlias = tuple[str, Sequence[Any]]
+"""SQL, and what is bound to it."""
 
 _BARE: Final = ("time", "type", "data", "checksum")
 _FULL: Final = (*_BARE, "id", "key", "metadata")
@@ -20,6 +23,13 @@ BATCH_LIMIT: Final = 4096
 
 # Powers of two and three quarters of them: few statements to prepare and keep, and at most a third of one is padding.
 _LADDER: Final = sorted({1, 3} | {rows for step in range(1, 13) for rows in (2**step, 3 * 2**step // 4)})
+
+
+def inserts(records: Sequence[Record], first: int) -> list[Statement]:
+    """The statements that store the records of one batch, the first as sequence `first`."""
+    return [
+        insert(records[place : place + BATCH_LIMIT], first + place) for place in range(0, len(records), BATCH_LIMIT)
+    ]
 
 
 def insert(records: Sequence[Record], first: int) -> tuple[str, Bound]:
@@ -64,14 +74,16 @@ _HEAD_AND_FLOOR: Final = (
     " coalesce((SELECT max(last) FROM removals), 0)"
 )
 
+RECORD: Final = (
+    "json_array(sequence, recorded_at, time, type,"
+    " CASE typeof(data) WHEN 'blob' THEN json_array(hex(data)) ELSE data END,"
+    " checksum, id, key, metadata)"
+)
+"""An event as JSON; bytes, which JSON cannot hold, stand as ["hex"]."""
+
 # One row of JSON for a whole page: SQLite gives the GIL back and needs it again at each row it steps to, which beside
 # a busy loop costs up to 5 ms each. It is built while the loop goes on, and msgspec reads it straight into records.
-# Bytes, which JSON cannot hold, stand as ["hex"].
-_PAGE: Final = (
-    "SELECT json_group_array(json_array(sequence, recorded_at, time, type,"
-    " CASE typeof(data) WHEN 'blob' THEN json_array(hex(data)) ELSE data END,"
-    f" checksum, id, key, metadata)), {_HEAD_AND_FLOOR} FROM ({{rows}})"
-)
+_PAGE: Final = f"SELECT json_group_array({RECORD}), {_HEAD_AND_FLOOR} FROM ({{rows}})"
 
 MAX_TYPES: Final = 32
 """Types of a pattern that are read one by one and merged; more are found by looking at all events in order."""

@@ -18,8 +18,23 @@ from asyncbus.filters import EventFilter
 from asyncbus.options import check_count, check_seconds
 from asyncbus.patterns import Pattern
 from asyncbus.store.base import Appended, BackupStore, Bounds, EventStore, Features, MeasuredStore, Page, check_store
+from asyncbus.store.consumers import Change, ConsumerState, ConsumerStore, ParkedEvent, ParkedFilter
 
-Call: TypeAlias = Literal["open", "append", "read", "query", "latest_sequence", "changed", "clear", "backup", "close"]
+Call: TypeAlias = Literal[
+    "open",
+    "append",
+    "commit",
+    "read",
+    "query",
+    "consumers",
+    "dead_letters",
+    "dead_letter_counts",
+    "latest_sequence",
+    "changed",
+    "clear",
+    "backup",
+    "close",
+]
 """What of a store can have a fault."""
 
 
@@ -65,11 +80,12 @@ class FaultyStore:
                 assert await shop.order("tea") == "please try again"
                 assert await shop.order("tea") == "thank you"
 
-    Calls are named as the methods of `EventStore` and counted from the moment a fault is ordered: `nth=1` is the next
-    one. `heal` takes back what was ordered.
+    Calls are named as the methods of `EventStore` and `ConsumerStore` and counted from the moment a fault is ordered:
+    `nth=1` is the next one. `heal` takes back what was ordered. What a bus stores for its consumers goes by "commit",
+    and events that are stored in the same transaction go with it; all others go by "append".
 
-    An append that fails has stored nothing. Torn, or failed with `after=True`, it has stored something, and the bus
-    cannot know what: then this store does what a store must do, and refuses to append and clear, with
+    An append or a commit that fails has stored nothing. Torn, or failed with `after=True`, it has stored something, and
+    the bus cannot know what: then this store does what a store must do, and refuses to append, commit and clear, with
     `StoreFailedError`, until it is opened again.
 
     Args:
@@ -91,8 +107,8 @@ class FaultyStore:
         self.calls: Counter[str] = Counter()
         self._before: defaultdict[str, list[_Fault]] = defaultdict(list)
         self._after: defaultdict[str, list[_Fault]] = defaultdict(list)
-        # Number of an append → how many of its events are stored.
-        self._torn: dict[int, int] = {}
+        # Call and its number → how many of its events are stored.
+        self._torn: dict[tuple[str, int], int] = {}
         self._doubt: Exception | None = None
 
     # ---------------------------------------------------------------------------------------------- ordering faults
@@ -105,8 +121,9 @@ class FaultyStore:
             error: what it raises.
             nth: the first call that fails, counted from now.
             times: how many fail, one after the other; None: all from then on.
-            after: the call does its work, and only then fails: its answer is lost. An append then fails as one that
-                may have been stored, with `StoreFailedError(outcome_unknown=True)`, and the error is its cause.
+            after: the call does its work, and only then fails: its answer is lost. An append or a commit then fails as
+                one that may have been stored, with `StoreFailedError(outcome_unknown=True)`, and the error is its
+                cause.
 
         Raises:
             InvalidOptionError: there is no such method, no such error, or a number is out of its range.
@@ -117,9 +134,9 @@ class FaultyStore:
 
         async def fail() -> None:
             cause = error.with_traceback(None)
-            if call != "append" or not after or getattr(error, "outcome_unknown", False):
+            if call not in {"append", "commit"} or not after or getattr(error, "outcome_unknown", False):
                 raise cause
-            raise StoreFailedError(f"the answer of an append was lost: {error}", outcome_unknown=True) from cause
+            raise StoreFailedError(f"the answer of the {call} was lost: {error}", outcome_unknown=True) from cause
 
         (self._after if after else self._before)[call].append(_Fault(numbers, fail))
 
@@ -134,7 +151,7 @@ class FaultyStore:
         self._before[call].append(_Fault(numbers, lambda: self._sleep(seconds)))
 
     def hang(self, call: Call, *, nth: int = 1) -> Held:
-        """Have one call wait until it is released, or cancelled; a bus cancels reads, but never an append.
+        """Have one call wait until it is released, or cancelled; a bus cancels reads, but nothing that stores.
 
         Raises:
             InvalidOptionError: as `fail`.
@@ -144,18 +161,21 @@ class FaultyStore:
         self._before[call].append(_Fault(numbers, held.hang))
         return held
 
-    def tear(self, stored: int, *, nth: int = 1) -> None:
+    def tear(self, stored: int, *, call: Literal["append", "commit"] = "append", nth: int = 1) -> None:
         """Have one append store the first events of its batch and then fail, which no store may do.
 
         Args:
             stored: how many events it stores.
-            nth: the append, counted from now.
+            call: "commit": a commit, of which no change is stored.
+            nth: which one, counted from now.
 
         Raises:
             InvalidOptionError: a number is out of its range.
         """
-        [number] = self._numbers("append", nth, 1)
-        self._torn[number] = check_count("stored", stored)
+        if call not in {"append", "commit"}:
+            raise InvalidOptionError("call", '"append" or "commit"', call)
+        [number] = self._numbers(call, nth, 1)
+        self._torn[call, number] = check_count("stored", stored)
 
     def heal(self) -> None:
         """Take back every fault; a call that hangs already is still to be released."""
@@ -218,11 +238,24 @@ class FaultyStore:
     async def append(self, records: Sequence[Record]) -> Appended:
         """Append, unless it is torn."""
         async with self._changing("append") as number:
-            if number not in self._torn:
-                return await self._store.append(records)
-            await self._store.append(records[: self._torn[number]])
+            await self._tear("append", number, records)
+            return await self._store.append(records)
+
+    async def commit(self, records: Sequence[Record], changes: Sequence[Change]) -> Appended:
+        """Commit, unless it is torn, if the store it wraps keeps consumers."""
+        async with self._changing("commit") as number:
+            await self._tear("commit", number, records)
+            return await self._consumer_store.commit(records, changes)
+
+    async def _tear(self, call: Call, number: int, records: Sequence[Record]) -> None:
+        if (call, number) in self._torn:
+            await self._store.append(records[: self._torn[call, number]])
             self._doubt = StoreFailedError("the batch was torn", outcome_unknown=True)
             raise self._doubt
+
+    @property
+    def _consumer_store(self) -> ConsumerStore:
+        return cast("ConsumerStore", self._store)
 
     async def read(self, after: int, pattern: Pattern, limit: int) -> Page:
         """Read a page."""
@@ -233,6 +266,21 @@ class FaultyStore:
         """Query."""
         async with self._called("query"):
             return await self._store.query(wanted)
+
+    async def consumers(self) -> Sequence[ConsumerState]:
+        """Tell the states of consumers."""
+        async with self._called("consumers"):
+            return await self._consumer_store.consumers()
+
+    async def dead_letters(self, wanted: ParkedFilter) -> Sequence[ParkedEvent]:
+        """List dead letters."""
+        async with self._called("dead_letters"):
+            return await self._consumer_store.dead_letters(wanted)
+
+    async def dead_letter_counts(self) -> Mapping[str, int]:
+        """Count them."""
+        async with self._called("dead_letter_counts"):
+            return await self._consumer_store.dead_letter_counts()
 
     async def latest_sequence(self) -> int:
         """Tell the last sequence."""
