@@ -13,14 +13,26 @@ Publish/subscribe over an embedded, durable, totally ordered event log::
 from asyncbus.bus import EventBus
 from asyncbus.clock import Clock
 from asyncbus.connect import connect
+from asyncbus.consumer import Consumer
+from asyncbus.dead_letters import Attempt, DeadLetter, DrainReport, RetriedLetters
+from asyncbus.delivery import Delivery
+from asyncbus.effects import Effects
 from asyncbus.errors import (
     AsyncBusError,
     BatchTooLargeError,
     BusClosedError,
+    CheckpointAheadError,
+    ConsumerClosedError,
+    ConsumerError,
+    ConsumerInUseError,
+    ConsumerPatternError,
+    ConsumerStoppedError,
     DrainTimeoutError,
+    EffectsError,
     EventIdConflictError,
     EventsLostError,
     ForkedProcessError,
+    HandlerTimeoutError,
     InboxFullError,
     InvalidHandlerError,
     InvalidOptionError,
@@ -30,8 +42,10 @@ from asyncbus.errors import (
     PayloadError,
     PayloadTooLargeError,
     PublishOutcomeUnknownError,
+    Reject,
     SchemaTooNewError,
     SequenceExhaustedError,
+    StaleAckError,
     StartBeyondHeadError,
     StoreCorruptError,
     StoreError,
@@ -45,6 +59,8 @@ from asyncbus.errors import (
     SubscriptionBusyError,
     SubscriptionError,
     SubscriptionOverflowError,
+    UnknownAckError,
+    UnknownConsumerError,
     UnsupportedFeatureError,
     UnsupportedFilesystemError,
     WouldDeadlockError,
@@ -54,9 +70,21 @@ from asyncbus.errors import (
 from asyncbus.events import Event, NewEvent, Receipt, Record
 from asyncbus.filters import EventFilter
 from asyncbus.patterns import Pattern
+from asyncbus.policies import Retry
 from asyncbus.receipts import PendingReceipt
-from asyncbus.statistics import BusStatistics, Health, SubscriptionStatistics
+from asyncbus.statistics import BusStatistics, ConsumerStatistics, Health, SubscriptionStatistics
 from asyncbus.store.base import Appended, BackupStore, Bounds, EventStore, Features, MeasuredStore, Page
+from asyncbus.store.consumers import (
+    Change,
+    ConsumerState,
+    ConsumerStore,
+    Failure,
+    Forgotten,
+    Owed,
+    ParkedEvent,
+    ParkedFilter,
+    Released,
+)
 from asyncbus.store.inspection import Finding
 from asyncbus.store.memory import MemoryStore
 from asyncbus.store.sqlite import SQLiteStore
@@ -67,22 +95,42 @@ from asyncbus.verify import verify
 __all__ = [
     "Appended",
     "AsyncBusError",
+    "Attempt",
     "BackupStore",
     "BatchTooLargeError",
     "Bounds",
     "BusClosedError",
     "BusStatistics",
+    "Change",
+    "CheckpointAheadError",
     "Clock",
+    "Consumer",
+    "ConsumerClosedError",
+    "ConsumerError",
+    "ConsumerInUseError",
+    "ConsumerPatternError",
+    "ConsumerState",
+    "ConsumerStatistics",
+    "ConsumerStoppedError",
+    "ConsumerStore",
+    "DeadLetter",
+    "Delivery",
+    "DrainReport",
     "DrainTimeoutError",
+    "Effects",
+    "EffectsError",
     "Event",
     "EventBus",
     "EventFilter",
     "EventIdConflictError",
     "EventStore",
     "EventsLostError",
+    "Failure",
     "Features",
     "Finding",
+    "Forgotten",
     "ForkedProcessError",
+    "HandlerTimeoutError",
     "Health",
     "InboxFullError",
     "InvalidHandlerError",
@@ -93,7 +141,10 @@ __all__ = [
     "MemoryStore",
     "NewEvent",
     "NotAnEventStoreError",
+    "Owed",
     "Page",
+    "ParkedEvent",
+    "ParkedFilter",
     "Pattern",
     "PayloadError",
     "PayloadTooLargeError",
@@ -101,9 +152,14 @@ __all__ = [
     "PublishOutcomeUnknownError",
     "Receipt",
     "Record",
+    "Reject",
+    "Released",
+    "RetriedLetters",
+    "Retry",
     "SQLiteStore",
     "SchemaTooNewError",
     "SequenceExhaustedError",
+    "StaleAckError",
     "StartBeyondHeadError",
     "StoreCorruptError",
     "StoreError",
@@ -119,6 +175,8 @@ __all__ = [
     "SubscriptionError",
     "SubscriptionOverflowError",
     "SubscriptionStatistics",
+    "UnknownAckError",
+    "UnknownConsumerError",
     "UnsupportedFeatureError",
     "UnsupportedFilesystemError",
     "Verification",

@@ -9,6 +9,7 @@ from typing import Any, Final, Self
 
 from asyncbus.clock import Clock, SystemClock
 from asyncbus.closing import Closing
+from asyncbus.dead_letters import DrainReport
 from asyncbus.encoder import Encoder
 from asyncbus.errors import BusClosedError, DrainTimeoutError, StoreFailedError, StoreReadOnlyError
 from asyncbus.events import Event
@@ -18,11 +19,13 @@ from asyncbus.handlers import Handler
 from asyncbus.history import History, ask
 from asyncbus.inbox import Inbox
 from asyncbus.options import check_count, check_seconds
-from asyncbus.publishing import Publishing
 from asyncbus.reading import CLOSED, NOT_OPEN
+from asyncbus.registry import Registry
+from asyncbus.saving import Saving
 from asyncbus.shielded import Shielded
 from asyncbus.statistics import BusStatistics, Health
 from asyncbus.store.base import Bounds, EventStore, MeasuredStore, check_store
+from asyncbus.store.consumers import Change, ConsumerStore
 from asyncbus.store.memory import MemoryStore
 from asyncbus.subscription import Subscription
 from asyncbus.tail import Tail
@@ -32,7 +35,7 @@ MAX_PAYLOAD: Final = 32 * 2**20
 """What stores must be able to keep, and to read back, as one event."""
 
 
-class EventBus(Publishing, Closing):
+class EventBus(Closing):
     """A publish/subscribe bus over a durable, totally ordered event log.
 
     It is an async context manager: entering opens the store, leaving closes all in the order of the flow. It is opened
@@ -72,12 +75,17 @@ class EventBus(Publishing, Closing):
         self._close_timeout = check_seconds("close_timeout", close_timeout)
         self._history = History(self._store, recent_capacity, inbox_bytes)
         self._fanout = Fanout(self._history)
+        self._consumers = None
+        self._saving = Saving(self._inbox.call, self._note)
+        if self._store.features.consumers and isinstance(self._store, ConsumerStore):
+            self._consumers = Registry(self._store, self._saving, self._history)
         self._writer = Writer(
             self._store,
             self._inbox,
             self._clock,
             on_committed=self._fanout.dispatch,
             until_readers_allow=self._until_readers_allow,
+            saving=None if self._consumers is None else self._saving,
         )
         self._order = itertools.count()
         self._subscriptions: dict[Subscription, Handler | None] = {}
@@ -132,6 +140,9 @@ class EventBus(Publishing, Closing):
         self._feeding.add_done_callback(self._stopped_feeding)
         for subscription, handler in tuple(self._subscriptions.items()):
             self._attach_registered(subscription, handler)
+        if self._consumers is not None:
+            for consumer in self._consumers.active:
+                consumer.start()
         return self
 
     async def _open_store(self) -> Bounds:
@@ -171,21 +182,40 @@ class EventBus(Publishing, Closing):
 
     # ----------------------------------------------------------------------------------------------- administering
 
-    async def drain(self, timeout: float | None = None) -> None:
-        """Wait until all that was accepted is stored, and all that is stored is handled.
+    async def drain(self, timeout: float | None = None) -> DrainReport:
+        """Wait until all that was accepted is stored, and all that is stored is handled; end the durable consumers.
 
         It waits for handlers, also those that are catching up; iterating subscriptions read at their own pace. Called
-        by a handler, it does not wait for that one.
+        by a handler, it does not wait for that one. Durable consumers hand out nothing more from the call on: what is
+        in flight is done or, when the time is over, given back, and their checkpoints are stored. What they have not
+        been given comes when their names are consumed again.
 
         Args:
             timeout: seconds to wait at most; None: no limit.
 
+        Returns:
+            What the consumers have given back.
+
         Raises:
-            DrainTimeoutError: it names the handlers that had not finished.
+            DrainTimeoutError: it names the handlers of subscriptions that had not finished.
             And what `flush` raises.
         """
         if timeout is not None:
             check_seconds("timeout", timeout)
+        if self._consumers is None or not self._consumers.active:
+            await self._drain_subscriptions(timeout)
+            return DrainReport()
+        ending = asyncio.create_task(self._end_consumers(timeout, outcomes=True), name="asyncbus end consumers")
+        try:
+            try:
+                await self._drain_subscriptions(timeout)
+            finally:
+                unfinished = await ending
+        finally:
+            ending.cancel()  # they end by themselves, whoever waits for it
+        return DrainReport(unfinished)
+
+    async def _drain_subscriptions(self, timeout: float | None) -> None:
         caller = asyncio.current_task()
         handled = [subscription for task, subscription in self._handling.items() if task is not caller]
         finished: set[Subscription] = set()
@@ -223,7 +253,13 @@ class EventBus(Publishing, Closing):
             self._refuse()
         await self._inbox.command(self._clear)
 
+    def _note(self, change: Change) -> None:
+        if self._consumers is not None:
+            self._consumers.note(change)
+
     async def _clear(self) -> None:
+        if self._consumers is not None:
+            await self._consumers.save_all()
         await ask(self._store.clear())
         self._history.clear(self._history.head)
 
@@ -249,6 +285,7 @@ class EventBus(Publishing, Closing):
             head=self._history.head,
             blocked_by=tuple(blocker.name for blocker in self._fanout.blockers),
             subscriptions=tuple(subscription.statistics() for subscription in ranked),
+            consumers=tuple(consumer.statistics() for consumer in (self._consumers.active if self._consumers else ())),
             store=self._store.statistics() if self._is_open and isinstance(self._store, MeasuredStore) else {},
         )
 

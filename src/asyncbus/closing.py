@@ -6,15 +6,16 @@ import asyncio
 import logging
 import warnings
 from collections.abc import Callable
+from functools import partial
 from types import TracebackType
 from typing import Any, Final
 
 from anyio import CancelScope, move_on_after
 
+from asyncbus.consuming import Consuming
 from asyncbus.errors import AsyncBusError, BusClosedError, ForkedProcessError, StoreFailedError
 from asyncbus.reading import CLOSED
 from asyncbus.shielded import Shielded
-from asyncbus.subscribing import Subscribing
 from asyncbus.subscription import Subscription
 
 log = logging.getLogger("asyncbus")
@@ -23,7 +24,7 @@ _GRACE: Final = 1.0
 """Seconds that each part gets after the deadline: the writer, waits for an event, what is cancelled, the store."""
 
 
-class Closing(Subscribing):
+class Closing(Consuming):
     """What ends a bus; `EventBus` adds the rest."""
 
     _close_timeout: float
@@ -73,13 +74,14 @@ class Closing(Subscribing):
             self._unpublishable = BusClosedError(CLOSED)
             if not deliver:
                 self._end_subscriptions()
-            self._closing = Shielded(self._close_in_order, "asyncbus close")
+            self._closing = Shielded(partial(self._close_in_order, deliver=deliver), "asyncbus close")
         await self._closing.finished()
 
-    async def _close_in_order(self) -> None:
+    async def _close_in_order(self, *, deliver: bool) -> None:
         ends = asyncio.get_running_loop().time() + self._close_timeout
         try:
-            await self._finish_within_limit()
+            await self._end_consumers(self._close_timeout if deliver else 0)
+            await self._finish_within_limit(ends)
         finally:
             # Also where this task is cancelled, as all are when a loop is shut down: the file must not stay locked.
             self._end_subscriptions()
@@ -90,11 +92,15 @@ class Closing(Subscribing):
                 self._is_open = False
                 await self._close_store(ends)
 
-    async def _finish_within_limit(self) -> None:
+    async def _end_consumers(self, timeout: float | None, *, outcomes: bool = False) -> dict[str, int]:
+        """Consumers hand out nothing more, and store their checkpoints, for which the writer must be there."""
+        return {} if self._consumers is None else await self._consumers.end(timeout, outcomes=outcomes)
+
+    async def _finish_within_limit(self, ends: float) -> None:
         readers = self._closing_readers = tuple(self._subscriptions)
         # A blocking subscription that nobody reads would hold up the writer, and with it the close.
         self._end_unread_blockers()
-        with move_on_after(self._close_timeout) as limit:
+        with move_on_after(max(ends - asyncio.get_running_loop().time(), 0)) as limit:
             self._inbox.close(CLOSED)
             await self._stop_feeding()
             for reader in readers:
@@ -154,6 +160,7 @@ class Closing(Subscribing):
         """The source of the fan-out has ended; where nobody asked it to, nobody may wait for it any more."""
         if self._closing is not None:
             self._inbox.abandon("the bus was closed before the store answered")
+            self._saving.end(BusClosedError(CLOSED))
             return
         if self._forked is not None:
             return  # whoever ends the copies of its tasks means no failure
@@ -163,6 +170,7 @@ class Closing(Subscribing):
         self._thread = None
         self._unpublishable = self._unpublishable or BusClosedError(reason)
         self._inbox.abandon(reason)
+        self._saving.end(self._failure)
         for subscription in tuple(self._subscriptions):
             subscription.end(self._failure)
         log.error("%s", reason, exc_info=error)

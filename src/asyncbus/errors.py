@@ -232,14 +232,20 @@ class StartBeyondHeadError(SubscriptionError, ValueError):
 
 
 class EventsLostError(SubscriptionError):
-    """Events that this reader was owed, `first` to `last`, were removed before it read them."""
+    """Events that this reader was owed, `first` to `last`, were removed before it read them.
 
-    def __init__(self, first: int, last: int) -> None:
+    `consumer` is its name, where it is a durable one.
+    """
+
+    def __init__(self, first: int, last: int, consumer: str | None = None) -> None:
         self.first = first
         self.last = last
-        super().__init__(
-            f"events {first} to {last} were removed; start='earliest' or start={last + 1} goes on after them"
-        )
+        self.consumer = consumer
+        if consumer is None:
+            way = f"start='earliest' or start={last + 1} goes"
+        else:
+            way = f"what consumer {consumer!r} owes is among them, and seek({consumer!r}, start={last + 1}) lets it go"
+        super().__init__(f"events {first} to {last} were removed; {way} on after them")
 
 
 class SubscriptionOverflowError(SubscriptionError):

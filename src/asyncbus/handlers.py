@@ -71,7 +71,7 @@ async def _handle_what_is_there(handler: Handler, subscription: Subscription, cl
                 if awaited or inspect.isawaitable(outcome):
                     await outcome
             except asyncio.CancelledError as error:
-                if _is_cancelled():
+                if is_cancelled():
                     raise
                 _report(subscription, error)  # what it awaited was cancelled, not the handler
             except Exception as error:  # noqa: BLE001  # the handler is somebody else's code, and harms nobody else
@@ -83,7 +83,8 @@ async def _handle_what_is_there(handler: Handler, subscription: Subscription, cl
         await asyncio.sleep(0)
 
 
-def _is_cancelled() -> bool:
+def is_cancelled() -> bool:
+    """Whether this task itself was cancelled, and not what it has awaited."""
     task = asyncio.current_task()
     return task is None or bool(task.cancelling())
 

@@ -67,6 +67,8 @@ class Inbox:
         self._closed: BusClosedError | None = None
         self._sleeper: asyncio.Future[None] | None = None
         self._knocked = False
+        # Whether the writer is to look for what is not in here.
+        self._called = False
 
     def start(self, batch_limit: int) -> None:
         """Belong to the running loop and its thread from now on; batches have at most `batch_limit` events.
@@ -308,7 +310,7 @@ class Inbox:
     async def take(self) -> Batch | None:
         """Wait for something to write and take it, up to a batch, making room for those in line; None: the end."""
         # Who flushes may be left alone in it, by publishers that were cancelled.
-        while not (self._full or self._open.submissions or self._open.commands or self._open.waiters):
+        while not (self._full or self._open.submissions or self._open.commands or self._open.waiters or self._called):
             with self._lock:
                 if self._closed is not None:
                     return None
@@ -317,6 +319,7 @@ class Inbox:
                 self._sleeper = self.loop.create_future()
                 self._knocked = False
             await self._sleeper
+        self._called = False
         self.high_water = max(self.high_water, self.depth)
         with self._lock:
             if self._full:
@@ -331,6 +334,11 @@ class Inbox:
         if batch.withdrawn:
             batch.drop_withdrawn()
         return batch
+
+    def call(self) -> None:
+        """Have the writer take a batch, be it empty: there is something to store that is no event."""
+        self._called = True
+        self._wake()
 
     def settle(self, batch: Batch) -> None:
         """Tell those who wait for `batch` that its outcome is known."""

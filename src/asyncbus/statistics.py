@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Literal
 
 from msgspec import Struct
@@ -40,6 +41,44 @@ class SubscriptionStatistics(Struct, frozen=True, kw_only=True):
     error: BaseException | None
 
 
+class ConsumerStatistics(Struct, frozen=True, kw_only=True):
+    """One durable consumer at one moment.
+
+    Attributes:
+        name: of the consumer.
+        pattern: what it consumes.
+        checkpoint: nothing at or below it is owed.
+        backlog: head minus checkpoint.
+        in_flight: events handed out that have no outcome yet.
+        waiting_for_retry: events that have failed and come again later.
+        redelivered: deliveries that were not an event's first, since the consumer was made.
+        dead_letters: events that were parked and neither retried with success nor discarded.
+        handled: events done since it is active.
+        failed: attempts that failed since it is active.
+        skipped: events given up by `on_exhausted="skip"` since it is active.
+        paused: whether it hands out nothing.
+        active_since: since when it is active, or None; after a crash it is when that process began.
+        last_error: of the last attempt that failed, or None.
+        error: what ended it, or None.
+    """
+
+    name: str
+    pattern: str
+    checkpoint: int
+    backlog: int
+    in_flight: int
+    waiting_for_retry: int
+    redelivered: int
+    dead_letters: int
+    handled: int
+    failed: int
+    skipped: int
+    paused: bool
+    active_since: datetime | None
+    last_error: str | None
+    error: BaseException | None
+
+
 class BusStatistics(Struct, frozen=True, kw_only=True):
     """One bus at one moment.
 
@@ -61,6 +100,7 @@ class BusStatistics(Struct, frozen=True, kw_only=True):
         head: sequence of the last committed event.
         blocked_by: names of the `when_full="block"` subscriptions that keep the writer from its next batch.
         subscriptions: each open subscription, in the order of offers.
+        consumers: each active one, by name.
         store: what the store counts by itself. A `SQLiteStore` that writes: `wal_bytes`, the write-ahead log on disk;
             `wal_checkpoints`, how often it was moved into the database; `rolled_back`, stale transactions found before
             a batch (each is also logged).
@@ -83,6 +123,7 @@ class BusStatistics(Struct, frozen=True, kw_only=True):
     head: int
     blocked_by: tuple[str, ...]
     subscriptions: tuple[SubscriptionStatistics, ...]
+    consumers: tuple[ConsumerStatistics, ...]
     store: Mapping[str, int]
 
 

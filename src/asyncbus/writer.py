@@ -10,7 +10,9 @@ from asyncbus.clock import Clock
 from asyncbus.errors import AsyncBusError, EventIdConflictError, StoreFailedError
 from asyncbus.events import Record
 from asyncbus.inbox import Inbox
+from asyncbus.saving import Saves, Saving
 from asyncbus.store.base import Appended, EventStore, same_content
+from asyncbus.store.consumers import ConsumerStore
 
 log = logging.getLogger("asyncbus")
 
@@ -24,6 +26,7 @@ class Writer:
         clock: gives `recorded_at`, and measures commits.
         on_committed: gets the records of each batch that were stored, ascending, and what the store said.
         until_readers_allow: awaited before each batch.
+        saving: what else is stored with a batch; None: nothing is.
     """
 
     def __init__(
@@ -34,6 +37,7 @@ class Writer:
         *,
         on_committed: Callable[[Sequence[Record], Appended], None],
         until_readers_allow: Callable[[], Awaitable[None]],
+        saving: Saving | None = None,
     ) -> None:
         self._store = store
         self._inbox = inbox
@@ -42,6 +46,7 @@ class Writer:
         self._recorded_at = 0
         self._on_committed = on_committed
         self._until_readers_allow = until_readers_allow
+        self._saving = saving
         self.stored = 0
         self.duplicates = 0
         self.failed = 0
@@ -64,17 +69,22 @@ class Writer:
             batch = await self._inbox.take()
             if batch is None:
                 return
-            if batch.submissions:
+            saves = None if self._saving is None else self._saving.take(passing=bool(batch.submissions))
+            if saves is not None and saves.changes:
+                await self._write(batch, saves)
+            elif batch.submissions:
                 await self._write(batch)
+            if saves is not None:
+                saves.settle(batch.error if saves.changes else None)
             for command in batch.commands:
                 await command()
             self._inbox.settle(batch)
 
-    async def _write(self, batch: Batch) -> None:
+    async def _write(self, batch: Batch, saves: Saves | None = None) -> None:
         submissions = batch.submissions
-        while submissions:
+        while submissions or saves is not None:
             try:
-                appended = await self._append(submissions)
+                appended = await self._append(submissions, saves)
             except EventIdConflictError as error:
                 # The store has stored nothing; without the events that conflict it stores the others.
                 others = self._refuse_conflicts(submissions, batch, error)
@@ -91,16 +101,22 @@ class Writer:
                 return
             else:
                 self.error = None
-                self._pass_on(submissions, appended)
+                if saves is not None:
+                    saves.stale = appended.stale
+                if submissions:
+                    self._pass_on(submissions, appended)
                 return
 
-    async def _append(self, submissions: Sequence[Submission]) -> Appended:
+    async def _append(self, submissions: Sequence[Submission], saves: Saves | None) -> Appended:
         recorded_at = self._recorded_at = max(self._recorded_at, self._clock.now())
         for submission in submissions:
             submission.recorded_at = recorded_at
         began = self._clock.monotonic()
         try:
-            return await self._store.append(submissions)
+            if saves is None:
+                return await self._store.append(submissions)
+            assert isinstance(self._store, ConsumerStore)  # noqa: S101  # or nobody would have anything to save
+            return await self._store.commit(submissions, saves.changes)
         finally:
             self.last_commit_time = self._clock.monotonic() - began
             self.commit_time += self.last_commit_time

@@ -1,0 +1,97 @@
+"""Dead letters as users see them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Self
+
+from msgspec import Struct
+
+from asyncbus.codec import json_decode
+from asyncbus.events import Event, from_microseconds
+from asyncbus.store.consumers import ParkedEvent
+
+
+class Attempt(Struct, frozen=True, kw_only=True):
+    """One attempt that failed.
+
+    Attributes:
+        attempt: which, from 1 on.
+        error: the exception's class and message, or the reason that was given.
+        traceback: as Python prints it; "" where there is none.
+        time: when it failed.
+    """
+
+    attempt: int
+    error: str
+    traceback: str
+    time: datetime
+
+
+class DeadLetter(Struct, frozen=True, kw_only=True):
+    """An event that a consumer has given up.
+
+    Attributes:
+        number: its place among the dead letters of a log, ascending; `after=` goes by it.
+        event: the event, also where the log has it no more.
+        consumer: the name of the consumer.
+        attempts: how often its handler has had the event.
+        error: why it was parked.
+        traceback: of the last attempt; "" where there is none.
+        time: when it was parked.
+        history: the attempts that failed, the oldest first; of many, the last 20.
+    """
+
+    number: int
+    event: Event
+    consumer: str
+    attempts: int
+    error: str
+    traceback: str
+    time: datetime
+    history: tuple[Attempt, ...]
+
+    @classmethod
+    def of(cls, parked: ParkedEvent) -> Self:
+        """What a store keeps, for users."""
+        history = tuple(
+            Attempt(
+                attempt=failure.attempt,
+                error=failure.error,
+                traceback=failure.traceback,
+                time=from_microseconds(failure.at),
+            )
+            for failure in parked.failures
+        )
+        return cls(
+            number=parked.number,
+            event=Event(parked.record, json_decode),
+            consumer=parked.consumer,
+            attempts=parked.attempts,
+            error=history[-1].error if history else "",
+            traceback=history[-1].traceback if history else "",
+            time=from_microseconds(parked.parked_at),
+            history=history,
+        )
+
+
+class RetriedLetters(Struct, frozen=True):
+    """What came of `retry_dead_letters`: how many are done, and how many are dead letters as before."""
+
+    done: int = 0
+    failed: int = 0
+
+
+class DrainReport(Struct, frozen=True):
+    """What `drain` has left.
+
+    Attributes:
+        unfinished: for each consumer that had events in flight at the end of the time, how many: they come again.
+    """
+
+    unfinished: dict[str, int] = {}
+
+    @property
+    def ok(self) -> bool:
+        """Whether all that was in flight is done."""
+        return not self.unfinished

@@ -1,0 +1,181 @@
+"""How a consumer gets its events: read, begun, handed to whoever has a hand free."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+from asyncbus.ahead import Ahead
+from asyncbus.delivering import ConsumerOptions
+from asyncbus.errors import BusClosedError
+from asyncbus.feed import Feed
+from asyncbus.ledger import Held
+from asyncbus.patterns import Pattern
+from asyncbus.reading import NOT_OPEN
+from asyncbus.storing import Storing
+from asyncbus.surroundings import Surroundings
+
+
+class Feeding(Storing):
+    """Reads events, has it stored that they are begun, and lets those who are free take them."""
+
+    def __init__(
+        self, name: str, pattern: Pattern, options: ConsumerOptions, surroundings: Surroundings, rank: tuple[int, int]
+    ) -> None:
+        super().__init__(name, options, surroundings)
+        self.pattern = pattern
+        self._rank = rank
+        self._feed = self._new_feed()
+        self._ahead = Ahead(max(options.max_in_flight // 2, 1))
+        # Dead letters among what is read again: for them there is another way.
+        self._parked: frozenset[int] = frozenset()
+        # Of the last lump: how many events, when they were begun, and how long storing that took.
+        self._begun = 0
+        self._begun_at = 0.0
+        self._commit_time = 0.0
+        # Those who wait for something to be handed out, and the one who feeds them.
+        self._hungry: deque[asyncio.Future[None]] = deque()
+        self._sleeper: asyncio.Future[None] | None = None
+        self.is_started = False
+        # Where `seek` wants it to go on, and who waits for that.
+        self._sought: tuple[int, asyncio.Future[None]] | None = None
+
+    def _new_feed(self) -> Feed:
+        return Feed(self.pattern, name=self.name, rank=self._rank, on_wake=self._nudge, on_end=self._around.forget)
+
+    @property
+    def is_careful(self) -> bool:
+        """Whether one event at a time is handed out, for one of them may have ended the process."""
+        return self._suspects > 0 or self._feed.position < self._ledger.suspect_to
+
+    def _monotonic(self) -> float:
+        """Seconds of the bus's clock."""
+        return self._around.clock.monotonic()
+
+    # ------------------------------------------------------------------------------------------------ who feeds them
+
+    async def _feed_on(self) -> None:
+        """Begin what there is, until it is closed or the log cannot be read."""
+        while self.is_open:
+            if self._sought is not None:
+                await self._move(*self._sought)
+                continue
+            lump = self._lump()
+            if lump:
+                await self._begin_stored(lump)
+            elif self._demand() > 0 and await self._feed.read_on():
+                self._tell_passed()
+            elif not self._feed.open:
+                if self._feed.error is not None:
+                    raise self._feed.error
+                return
+            else:
+                if self._demand() > 0:
+                    self._ahead.waited()
+                self._sleeper = asyncio.get_running_loop().create_future()
+                await self._sleeper
+
+    async def _begin_stored(self, lump: list[Held]) -> None:
+        self._alone = lump[0].record.sequence if self.is_careful else 0
+        self._begin(lump)
+        began = self._monotonic()
+        await self._store_begun()
+        self._begun, self._begun_at = len(lump), self._monotonic()
+        self._commit_time = self._begun_at - began
+        self._ready.extend(lump)
+        self._wake_hungry()
+
+    async def _move(self, before: int, moved: asyncio.Future[None]) -> None:
+        """Go on after another sequence."""
+        raise NotImplementedError
+
+    def _demand(self) -> int:
+        """How many events may be begun now."""
+        if self.is_paused or self._sought is not None:
+            return 0
+        hands = len(self._hungry) - len(self._ready)
+        if self.is_careful:
+            return 1 if hands > 0 and not self.in_flight and not self._ready else 0
+        if self._ahead.size > 1:
+            return self._ahead.size if len(self._ready) <= self._ahead.size // 2 else 0
+        return hands
+
+    def _lump(self) -> list[Held]:
+        """What is to be begun next: what comes again before what is new."""
+        demand = self._demand()
+        if demand <= 0:
+            return []
+        if self._begun:
+            self._ahead.handled(self._begun, self._monotonic() - self._begun_at, self._commit_time)
+            self._begun = 0
+        lump: list[Held] = []
+        while self._again and len(lump) < demand:
+            lump.append(self._again.popleft())
+        room = min(demand - len(lump), self.options.max_in_flight - self.held)
+        if room > 0:
+            lump += self._read(room)
+        return lump
+
+    def _read(self, room: int) -> list[Held]:
+        suspect_to = self._ledger.suspect_to
+        read: list[Held] = []
+        for record in self._feed.take(room):
+            if record.sequence in self._parked:
+                continue
+            is_suspect = record.sequence <= suspect_to
+            held = Held(record, int(is_suspect), suspect=is_suspect, lane=self._lanes.of(record))
+            self._suspects += is_suspect
+            self._ledger.read(held)
+            read.append(held)
+        return read
+
+    def _nudge(self) -> None:
+        if self._sleeper is not None and not self._sleeper.done():
+            self._sleeper.set_result(None)
+
+    def _look_ahead(self) -> None:
+        """Let more be begun, where little is left at hand."""
+        if len(self._ready) <= self._ahead.size // 2:
+            self._nudge()
+
+    # --------------------------------------------------------------------------------------------- those who are fed
+
+    async def _next_held(self) -> Held | None:
+        """What is to be handed out next, waiting for it; None: nothing more is."""
+        while (held := self._take_nowait()) is None:
+            if not self.is_open:
+                return None
+            if not self.is_started:
+                raise BusClosedError(NOT_OPEN)
+            if self._is_active:
+                self._around.saving.ask(self)  # there is time to store what was done
+            hungry: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._hungry.append(hungry)
+            self._nudge()
+            try:
+                await hungry
+            finally:
+                if hungry in self._hungry:
+                    self._hungry.remove(hungry)
+        return held
+
+    def _wake_hungry(self) -> None:
+        for _ in range(min(len(self._hungry), len(self._ready))):
+            _let_go(self._hungry.popleft())
+
+    def _leave_flight(self, held: Held) -> None:
+        super()._leave_flight(held)
+        if self._hungry or self._sought is not None:  # there may be room in flight now
+            self._wake_hungry()
+            self._nudge()
+
+    def _stop_handing_out(self) -> None:
+        self.is_open = False
+        self._nudge()
+        while self._hungry:
+            _let_go(self._hungry.popleft())
+
+
+def _let_go(waiting: asyncio.Future[None]) -> None:
+    if not waiting.done():
+        waiting.set_result(None)

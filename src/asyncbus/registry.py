@@ -1,0 +1,282 @@
+"""The consumers of one bus: those that are active, and what the store knows of all."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from typing import Any, Final, Generic, TypeVar
+
+from msgspec.structs import replace
+
+from asyncbus.consumer import Consumer
+from asyncbus.errors import AsyncBusError, ConsumerInUseError, UnknownConsumerError
+from asyncbus.events import from_microseconds
+from asyncbus.history import History, ask
+from asyncbus.saving import Saving
+from asyncbus.statistics import ConsumerStatistics
+from asyncbus.store.consumers import (
+    Change,
+    ConsumerState,
+    ConsumerStore,
+    Forgotten,
+    ParkedEvent,
+    ParkedFilter,
+    Released,
+)
+
+T = TypeVar("T")
+
+_PAGE: Final = 256
+"""Dead letters that are looked at, and handed out, at once."""
+
+
+class Registry:
+    """Keeps names apart, and administers consumers whether or not they are active.
+
+    Args:
+        store: what keeps consumers.
+        saving: the way to the next commit.
+        history: the log as readers see it.
+    """
+
+    def __init__(self, store: ConsumerStore, saving: Saving, history: History) -> None:
+        self._store = store
+        self._saving = saving
+        self._history = history
+        self._active: dict[str, Consumer] = {}
+        # Asked for once, for there is one writer, and that is this bus; and what it has stored since.
+        self._loaded = _Shared(self._load)
+        self._stored: dict[str, ConsumerState | None] = {}
+        self._counts = _Shared(lambda: ask(self._store.dead_letter_counts()))
+
+    # -------------------------------------------------------------------------------------------- those that are active
+
+    @property
+    def active(self) -> tuple[Consumer, ...]:
+        """By name."""
+        return tuple(consumer for _, consumer in sorted(self._active.items()))
+
+    def add(self, consumer: Consumer) -> None:
+        """It has its name from now on.
+
+        Raises:
+            ConsumerInUseError: another one has it.
+        """
+        if consumer.name in self._active:
+            raise ConsumerInUseError(consumer.name)
+        self._active[consumer.name] = consumer
+
+    def check_free(self, name: str) -> None:
+        """Raise `ConsumerInUseError` where a consumer has this name."""
+        if name in self._active:
+            raise ConsumerInUseError(name)
+
+    def remove(self, consumer: Consumer) -> None:
+        """Its name is free."""
+        if self._active.get(consumer.name) is consumer:
+            del self._active[consumer.name]
+
+    def find(self, name: str) -> Consumer | None:
+        """The active consumer of this name."""
+        return self._active.get(name)
+
+    def get(self, name: str) -> Consumer:
+        """The active consumer of this name.
+
+        Raises:
+            UnknownConsumerError: there is none.
+        """
+        if name not in self._active:
+            raise UnknownConsumerError(name, active=True)
+        return self._active[name]
+
+    async def save_all(self) -> None:
+        """By the writer itself: store what has changed, of all that are active."""
+        saves = self._saving.take_all()
+        try:
+            if saves.changes:
+                saves.stale = (await ask(self._store.commit((), saves.changes))).stale
+        except AsyncBusError as error:
+            saves.settle(error)
+            raise
+        saves.settle(None)
+
+    async def end(self, timeout: float | None, *, outcomes: bool) -> dict[str, int]:
+        """End all of them; how many events each has left, where it has."""
+        ending = self.active
+        left = await asyncio.gather(*(consumer.end(timeout, outcomes=outcomes) for consumer in ending))
+        return {consumer.name: count for consumer, count in zip(ending, left, strict=True) if count}
+
+    # --------------------------------------------------------------------------------------------- what the store knows
+
+    async def _load(self) -> Mapping[str, ConsumerState]:
+        return {state.name: state for state in await ask(self._store.consumers())}
+
+    async def state(self, name: str) -> ConsumerState | None:
+        """What is stored of a consumer, or None."""
+        if name not in self._stored:
+            loaded = await self._loaded.value()
+            if name not in self._stored:
+                return loaded.get(name)
+        return self._stored[name]
+
+    async def dead_letters(self, name: str) -> int:
+        """How many dead letters a consumer has."""
+        try:
+            return (await self._counts.value()).get(name, 0)
+        finally:
+            self._counts = _Shared(self._counts.make)
+
+    def note(self, change: Change) -> None:
+        """A change was stored."""
+        if isinstance(change, ConsumerState):
+            self._stored[change.name] = change
+        elif isinstance(change, Forgotten):
+            self._stored[change.name] = None
+
+    async def statistics(self) -> list[ConsumerStatistics]:
+        """Of all that are known, by name."""
+        counts = await ask(self._store.dead_letter_counts())
+        known = await self._load()
+        return [
+            self._active[name].statistics() if name in self._active else self._at_rest(known[name], counts.get(name, 0))
+            for name in sorted({*known, *self._active})
+        ]
+
+    def _at_rest(self, state: ConsumerState, dead_letters: int) -> ConsumerStatistics:
+        return ConsumerStatistics(
+            name=state.name,
+            pattern=state.pattern,
+            checkpoint=state.checkpoint,
+            backlog=max(self._history.head - state.checkpoint, 0),
+            in_flight=0,
+            waiting_for_retry=sum(owed.due > 0 for owed in state.owed.values()),
+            redelivered=state.redelivered,
+            dead_letters=dead_letters,
+            handled=0,
+            failed=0,
+            skipped=0,
+            paused=state.paused,
+            active_since=from_microseconds(state.active_since) if state.active_since else None,
+            last_error=state.last_error,
+            error=None,
+        )
+
+    # ---------------------------------------------------------------------------------------------------- administering
+
+    async def store(self, changes: Sequence[Change]) -> None:
+        """Have changes stored that are no active consumer's, and wait for it."""
+        await self._saving.save(_Once(changes))
+
+    async def _state(self, name: str) -> ConsumerState:
+        state = await self.state(name)
+        if state is None:
+            raise UnknownConsumerError(name)
+        return state
+
+    async def seek(self, name: str, before: int) -> None:
+        """Move a consumer: it goes on with the first event after `before`."""
+        if (consumer := self.find(name)) is not None:
+            await consumer.seek(before)
+            return
+        state = await self._state(name)
+        moved = replace(
+            state,
+            epoch=state.epoch + 1,
+            checkpoint=before,
+            settled_to=before,
+            begun_to=before,
+            owed={},
+            alone=0,
+            sought=True,
+            active_since=0,
+        )
+        await self.store([moved])
+
+    async def pause(self, name: str, *, paused: bool) -> None:
+        """Have a consumer hand out nothing more, or go on; this is remembered."""
+        if (consumer := self.find(name)) is not None:
+            await consumer.pause(paused=paused)
+        else:
+            await self.store([replace(await self._state(name), paused=paused)])
+
+    async def forget(self, name: str) -> None:
+        """Forget a consumer that is not active, and its dead letters."""
+        self.check_free(name)
+        await self._state(name)
+        await self.store([Forgotten(name)])
+
+    # ----------------------------------------------------------------------------------------------------- dead letters
+
+    async def letters(self, wanted: ParkedFilter) -> Sequence[ParkedEvent]:
+        """Those that are wanted, in the order of their numbers."""
+        return await ask(self._store.dead_letters(wanted))
+
+    async def _pages(self, wanted: ParkedFilter) -> AsyncIterator[Sequence[ParkedEvent]]:
+        """All that are wanted, each once: what is parked again keeps its number."""
+        remaining = wanted.limit
+        after = wanted.after
+        while remaining is None or remaining > 0:
+            size = _PAGE if remaining is None else min(_PAGE, remaining)
+            page = await self.letters(replace(wanted, after=after, limit=size))
+            if page:
+                yield page
+            if len(page) < size:
+                return
+            after = page[-1].number
+            remaining = None if remaining is None else remaining - size
+
+    async def retry(self, consumer: Consumer, wanted: ParkedFilter) -> tuple[int, int]:
+        """Hand them out once more; how many are done, and how many failed again."""
+        done = failed = 0
+        async for page in self._pages(wanted):
+            outcomes = await consumer.try_again(page)
+            done += sum(outcomes)
+            failed += len(outcomes) - sum(outcomes)
+        return done, failed
+
+    async def discard(self, wanted: ParkedFilter) -> int:
+        """Remove them; how many there were."""
+        removed = 0
+        async for page in self._pages(wanted):
+            await self.store([Released(tuple(letter.number for letter in page))])
+            for letter in page:
+                if (consumer := self.find(letter.consumer)) is not None:
+                    consumer.dead_letters -= 1
+            removed += len(page)
+        return removed
+
+
+class _Once:
+    """Changes that are handed over once."""
+
+    def __init__(self, changes: Sequence[Change]) -> None:
+        self._changes = changes
+
+    def changes(self) -> Sequence[Change]:
+        """All of them."""
+        return self._changes
+
+    def kept(self, changes: Sequence[Change], *, stale: bool) -> None:
+        """Whoever waits is told by the saving."""
+
+    def lost(self, changes: Sequence[Change], error: Exception) -> None:
+        """As `kept`."""
+
+
+class _Shared(Generic[T]):
+    """What is asked for once, by whoever comes first; cancelling one of those who wait harms no other.
+
+    Args:
+        make: asks for it.
+    """
+
+    def __init__(self, make: Callable[[], Coroutine[Any, Any, T]]) -> None:
+        self.make = make
+        self._asking: asyncio.Task[T] | None = None
+
+    async def value(self) -> T:
+        """What was answered; asked again where that raised."""
+        if self._asking is None or (self._asking.done() and (self._asking.cancelled() or self._asking.exception())):
+            self._asking = asyncio.create_task(self.make(), name="asyncbus look up consumers")
+        return await asyncio.shield(self._asking)

@@ -1,0 +1,148 @@
+"""How a consumer takes its name, and goes on where the last holder of it was."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from asyncbus.delivering import ConsumerOptions
+from asyncbus.errors import CheckpointAheadError, ConsumerPatternError, EventsLostError
+from asyncbus.events import to_microseconds
+from asyncbus.feeding import Feeding
+from asyncbus.fencing import Fencing
+from asyncbus.filters import EventFilter
+from asyncbus.history import ask
+from asyncbus.ledger import Held, Ledger
+from asyncbus.options import Start
+from asyncbus.patterns import Pattern
+from asyncbus.store.consumers import ConsumerState, Owed, ParkedFilter
+from asyncbus.surroundings import Surroundings
+
+
+class Resuming(Feeding):
+    """Begins where the stored state says, or the database of the effects."""
+
+    def __init__(
+        self, name: str, pattern: Pattern, options: ConsumerOptions, surroundings: Surroundings, rank: tuple[int, int]
+    ) -> None:
+        super().__init__(name, pattern, options, surroundings, rank)
+        self._start: Start = options.start
+        self._fencing = None if options.effects is None else Fencing(name, options.effects)
+
+    async def _take_name(self) -> None:
+        """Find where to go on, and have it stored that the name is taken.
+
+        Raises:
+            ConsumerPatternError, CheckpointAheadError, EventsLostError, EffectsError, StoreError
+        """
+        state = await self._around.state(self.name)
+        self.dead_letters = await self._around.dead_letters(self.name)
+        is_new = state is None
+        if state is None:
+            before = await self._before_start()
+            now = self._around.clock.now()
+            text = str(self.pattern)
+            state = ConsumerState(
+                name=self.name,
+                pattern=text,
+                epoch=0,
+                checkpoint=before,
+                settled_to=before,
+                begun_to=before,
+                created_at=now,
+            )
+        if state.pattern != str(self.pattern):
+            raise ConsumerPatternError(self.name, state.pattern, str(self.pattern))
+        if self._fencing is not None:
+            state = await self._agreed(state, self._fencing, is_new=is_new)
+        self._check_place(state.checkpoint)
+        await self._take_over(state)
+
+    async def _before_start(self) -> int:
+        before = self._around.history.before(self._start)
+        if before is None:
+            before = await self._around.history.before_moment(to_microseconds("start", self._start))
+        return before
+
+    def _check_place(self, checkpoint: int) -> None:
+        history = self._around.history
+        if checkpoint > history.head:
+            raise CheckpointAheadError(self.name, checkpoint, history.head)
+        if checkpoint < history.floor:
+            raise EventsLostError(checkpoint + 1, history.floor, consumer=self.name)
+
+    async def _take_over(self, state: ConsumerState) -> None:
+        """Owe what the last holder owed; what was in flight when its process ended comes again alone."""
+        was_unclean = state.active_since > 0
+        self.is_paused = state.paused
+        self.redelivered = state.redelivered
+        self.last_error = state.last_error
+        self._stored = replace(
+            state, epoch=state.epoch + 1, active_since=self._around.clock.now(), sought=False, alone=0
+        )
+        self._alone = state.alone
+        self._ledger = Ledger(state)
+        for sequence, owed in self._ledger.owed():
+            await self._read_back(sequence, owed, was_unclean=was_unclean)
+        self._around.attach(self._feed, state.settled_to)
+        self._is_active = True
+        self._around.saving.add(self)
+        await self._store_begun()
+
+    async def _read_back(self, sequence: int, owed: Owed, *, was_unclean: bool) -> None:
+        wanted = EventFilter(pattern=self.pattern, start_sequence=sequence, stop_sequence=sequence + 1, limit=1)
+        found = await ask(self._around.store.query(wanted))
+        if not found:
+            raise EventsLostError(sequence, max(sequence, self._around.history.floor), consumer=self.name)
+        held = Held(found[0], owed.attempts, owed.due, lane=self._lanes.of(found[0]))
+        self._ledger.read(held)
+        if owed.due:
+            self._lanes.lead(held)
+            self._wait(held, max(owed.due - self._around.clock.now(), 0) / 1e6)
+            return
+        is_last = owed.attempts >= self.options.retry.attempts
+        if is_last and was_unclean and sequence == self._alone:
+            self.exhaust(held, f"the process ended during attempt {owed.attempts}, when this event alone was in flight")
+        elif is_last and not was_unclean:
+            self.exhaust(held, f"attempt {owed.attempts} has ended without an outcome")
+        else:
+            if was_unclean and owed.attempts:
+                held.suspect = True
+                self._suspects += 1
+            self._again.append(held)
+
+    # -------------------------------------------------------------------------------------------- effects, exactly once
+
+    async def _agreed(self, state: ConsumerState, fencing: Fencing, *, is_new: bool) -> ConsumerState:
+        """The checkpoint that counts is that of the database of the effects; but for a `seek`, which moves both."""
+        if not await fencing.load():  # it is new, or another one than before: there `start` counts
+            before = state.checkpoint if is_new or state.sought else await self._before_start()
+            await fencing.move(before)
+        elif state.sought:
+            await fencing.move(state.checkpoint)
+        checkpoint = fencing.checkpoint
+        self._check_place(checkpoint)
+        if checkpoint >= state.checkpoint:
+            owed = {sequence: each for sequence, each in state.owed.items() if sequence > checkpoint}
+            settled_to = max(state.settled_to, checkpoint)
+            begun_to = max(state.begun_to, settled_to)
+            return replace(state, checkpoint=checkpoint, settled_to=settled_to, begun_to=begun_to, owed=owed)
+        parked = await self._parked_after(checkpoint)
+        if not await self._is_any_between(checkpoint, state.checkpoint, parked):
+            return state  # what was passed had no effect: other types, dead letters
+        # That database is an older copy: what it has not seen is done again.
+        self._parked = parked
+        return replace(
+            state, checkpoint=checkpoint, settled_to=checkpoint, begun_to=checkpoint, owed={}, alone=0, active_since=0
+        )
+
+    async def _parked_after(self, checkpoint: int) -> frozenset[int]:
+        wanted = ParkedFilter(consumer=self.name, start_sequence=checkpoint + 1)
+        return frozenset(parked.record.sequence for parked in await ask(self._around.store.dead_letters(wanted)))
+
+    async def _is_any_between(self, after: int, up_to: int, parked: frozenset[int]) -> bool:
+        while after < up_to:
+            page = await ask(self._around.store.read(after, self.pattern, 512))
+            if any(record.sequence <= up_to and record.sequence not in parked for record in page.records):
+                return True
+            after = page.up_to
+        return False

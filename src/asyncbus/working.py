@@ -1,0 +1,230 @@
+"""Runs the handler of a consumer: one event after the other, and what it raises is the outcome."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeAlias
+
+from asyncbus.codec import json_decode
+from asyncbus.delivering import ConsumerOptions
+from asyncbus.delivery import Delivery
+from asyncbus.errors import HandlerTimeoutError
+from asyncbus.events import Event
+from asyncbus.handlers import SLICE, is_cancelled
+from asyncbus.ledger import Held
+from asyncbus.patterns import Pattern
+from asyncbus.resuming import Resuming
+from asyncbus.surroundings import Surroundings
+
+log = logging.getLogger("asyncbus")
+
+ConsumerHandler: TypeAlias = Callable[[Event], Awaitable[Any] | Any] | Callable[[Event, Delivery], Awaitable[Any] | Any]
+"""Called with each event, or with each event and its delivery; `async def` or a plain function."""
+
+GRACE: Final = 1.0
+"""Seconds that a handler has to end after it was cancelled."""
+
+_LOOK_EVERY: Final = 64
+
+
+def wants_delivery(handler: Callable[..., Any]) -> bool:
+    """Whether a handler has a second parameter that must be given: it gets the delivery."""
+    try:
+        parameters = inspect.signature(handler).parameters.values()
+    except (TypeError, ValueError):  # a callable of C may not say
+        return False
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    needed = [each for each in parameters if each.kind in positional and each.default is inspect.Parameter.empty]
+    return len(needed) > 1
+
+
+class Working(Resuming):
+    """Takes what there is to hand out, runs the handler over it, and says what came of it."""
+
+    def __init__(
+        self,
+        name: str,
+        pattern: Pattern,
+        options: ConsumerOptions,
+        surroundings: Surroundings,
+        rank: tuple[int, int],
+        *,
+        handler: Callable[..., Any] | None,
+    ) -> None:
+        super().__init__(name, pattern, options, surroundings, rank)
+        self._handler = handler
+        self._wants_delivery = handler is not None and wants_delivery(handler)
+        self._awaited = inspect.iscoroutinefunction(handler)
+        self._is_manual = options.ack == "manual"
+        # Nothing but a call to be made: the hot path (benchmarks/bench_consumers.py).
+        self._is_bare = not (self._wants_delivery or self._is_manual or options.timeout or options.effects)
+        # By when what is in flight must have an outcome, in seconds of the loop's clock.
+        self._deadlines: dict[Held, float] = {}
+        self._timers: dict[Held, asyncio.TimerHandle] = {}
+        # The tasks of handlers that have a time limit with their workers, and those that ignored its end.
+        self._limited: dict[asyncio.Task[Any], asyncio.Task[Any] | None] = {}
+        self._left_behind: set[asyncio.Task[None]] = set()
+
+    async def _work(self) -> None:
+        """Handle events, one at a time, until nothing more is handed out."""
+        handle = self._handle_many if self._is_bare else self._handle_one
+        while (held := await self._next_held()) is not None:
+            await handle(held)
+
+    async def _handle_many(self, held: Held | None) -> None:
+        """Handle what is at hand, and give others a turn after each slice of time."""
+        handler, awaited = self._handler, self._awaited
+        assert handler is not None  # noqa: S101  # or nobody would work
+        began = self._monotonic()
+        while held is not None:
+            for _ in range(_LOOK_EVERY):
+                try:
+                    outcome = handler(Event(held.record, json_decode))
+                    if awaited or inspect.isawaitable(outcome):
+                        await outcome
+                except BaseException as error:  # noqa: BLE001  # the handler is somebody else's code
+                    self._judge(held, error)
+                else:
+                    self.finish(held)
+                held = self._take_nowait()
+                if held is None:
+                    return
+            self._look_ahead()
+            if self._monotonic() - began >= SLICE:
+                await self._let_others(held)
+                began = self._monotonic()
+
+    async def _let_others(self, held: Held) -> None:
+        try:
+            await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            self._give_back(held)
+            raise
+
+    async def _handle_one(self, held: Held) -> None:
+        """Handle one event with all that may be asked for beside the call."""
+        assert self._handler is not None  # noqa: S101  # as above
+        delivery = self._deliver(held) if self._wants_delivery or self._is_manual else None
+        event = Event(held.record, json_decode) if delivery is None else delivery.event
+        call = functools.partial(self._handler, *((event, delivery) if self._wants_delivery else (event,)))
+        try:
+            await self._within_time(held, call if self._fencing is None else lambda: self._with_effect(held, call))
+        except BaseException as error:
+            if delivery is None or self.in_flight.get(held) is delivery:
+                self._judge(held, error)
+            elif not isinstance(error, Exception):
+                raise
+            else:
+                log.exception("consumer %s: error after the outcome of %r", self.name, delivery)
+            return
+        if delivery is not None and self.in_flight.get(held) is not delivery:
+            return  # it has its outcome by the delivery
+        if not self._is_manual:
+            self.finish(held)
+        elif self.options.timeout is not None:
+            self._watch(held)
+
+    async def _within_time(self, held: Held, call: Callable[[], Any]) -> None:
+        """Call it, in a task of its own where it may take too long: one that ignores its end is left behind."""
+        if self.options.timeout is None:
+            outcome = call()
+            if inspect.isawaitable(outcome):
+                await outcome
+            return
+        timeout = self.options.timeout
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(_called(call), name=f"asyncbus consumer {self.name} handler")
+        self._limit(task)
+        self._begin_time(held)
+        try:
+            while not task.done():
+                ends = self._deadlines.get(held)
+                remaining = None if ends is None else ends - loop.time()  # none, where it has had its outcome
+                if remaining is not None and remaining <= 0:
+                    raise HandlerTimeoutError(self.name, held.record.sequence, timeout)
+                await asyncio.wait([task], timeout=remaining)
+        finally:
+            if not task.done():
+                await self._end_handler(task)
+        task.result()
+
+    async def _end_handler(self, task: asyncio.Task[None]) -> None:
+        task.cancel()
+        await asyncio.wait([task], timeout=GRACE)
+        if task.done():
+            if not task.cancelled():
+                task.exception()  # the outcome is decided, whatever it raised at last
+        else:
+            self._leave_behind(task)
+
+    def _judge(self, held: Held, error: BaseException) -> None:
+        if isinstance(error, asyncio.CancelledError) and is_cancelled():
+            self._give_back(held)
+            raise error
+        if not isinstance(error, Exception | asyncio.CancelledError):
+            raise error  # the interpreter is to end
+        self.fail(held, error)
+
+    # --------------------------------------------------------------------------------------------------- handing out
+
+    def _deliver(self, held: Held) -> Delivery:
+        """The delivery of what was taken."""
+        delivery = self.in_flight[held] = Delivery(self, held, self._around.publish)
+        return delivery
+
+    async def _with_effect(self, held: Held, call: Callable[[], Any]) -> None:
+        """Run a handler so that it has its effect once."""
+        assert self._fencing is not None  # noqa: S101  # or nobody would ask for it
+        if self.has_unstored_letters:  # the dead letter first, then the checkpoint that passes it
+            await self.saved()
+        await self._fencing.apply(held, lambda: self._ledger.checkpoint_without(held, self._feed.position), call)
+
+    def _limit(self, task: asyncio.Task[None]) -> None:
+        """A handler runs in a task of its own."""
+        self._limited[task] = asyncio.current_task()
+        task.add_done_callback(lambda _: self._limited.pop(task, None))
+
+    def _leave_behind(self, task: asyncio.Task[None]) -> None:
+        """A handler ignores that it was cancelled: it goes on by itself, and its place is free."""
+        self._left_behind.add(task)
+        task.add_done_callback(self._left_behind.discard)
+        log.error("a handler of consumer %s ignored its cancellation and is still running", self.name)
+
+    def _begin_time(self, held: Held) -> None:
+        """Its timeout begins."""
+        if self.options.timeout is not None:
+            self._deadlines[held] = asyncio.get_running_loop().time() + self.options.timeout
+
+    def extend(self, held: Held) -> None:
+        """Its timeout begins anew."""
+        self._begin_time(held)
+
+    def _watch(self, held: Held) -> None:
+        """Let it fail when its time is over."""
+        self._timers[held] = asyncio.get_running_loop().call_at(self._deadlines[held], self._expire, held)
+
+    def _expire(self, held: Held) -> None:
+        if held not in self._deadlines or self.options.timeout is None:
+            return
+        if asyncio.get_running_loop().time() < self._deadlines[held]:
+            self._watch(held)
+        else:
+            self.fail(held, HandlerTimeoutError(self.name, held.record.sequence, self.options.timeout))
+
+    def _leave_flight(self, held: Held) -> None:
+        super()._leave_flight(held)
+        if self._deadlines:
+            self._deadlines.pop(held, None)
+            timer = self._timers.pop(held, None)
+            if timer is not None:
+                timer.cancel()
+
+
+async def _called(call: Callable[[], Any]) -> None:
+    outcome = call()
+    if inspect.isawaitable(outcome):
+        await outcome
