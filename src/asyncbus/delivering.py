@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 import traceback
 from collections import deque
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from collections.abc import Callable, Iterable
+from typing import Final, Literal, TypeAlias
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from asyncbus.clock import Clock
+from asyncbus.delivery import Delivery
+from asyncbus.effects import Effects
 from asyncbus.errors import (
     ConsumerClosedError,
     ConsumerStoppedError,
@@ -26,12 +28,6 @@ from asyncbus.ledger import Held, Ledger
 from asyncbus.options import Start
 from asyncbus.policies import Retry
 from asyncbus.store.consumers import Change, ConsumerState, Failure, ParkedEvent, Released
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from asyncbus.delivery import Delivery
-    from asyncbus.effects import Effects
 
 log = logging.getLogger("asyncbus")
 
@@ -85,6 +81,7 @@ class Delivering:
         # As stored last, once it is active; what is to be stored beside the next state.
         self._stored = ConsumerState(name=name, pattern="", epoch=0)
         self._ledger = Ledger(self._stored)
+        self._max_in_flight = options.max_in_flight
         self._pending: list[Change] = []
         self._letters_to_store = 0
         self._lanes = Lanes(options.order)
@@ -95,6 +92,7 @@ class Delivering:
         self.in_flight: dict[Held, Delivery | None] = {}
         # Events that were in flight at an unclean end, and whose turn has not come or not ended.
         self._suspects = 0
+        self._was_unclean = False
         self.handled = 0
         self.failed = 0
         self.redelivered = 0
@@ -126,12 +124,16 @@ class Delivering:
 
     def _take_nowait(self) -> Held | None:
         """What is to be handed out now, or None."""
-        limit = 1 if self.is_careful else self.options.max_in_flight
-        while self._ready and len(self.in_flight) < limit and not self.is_paused and self.is_open:
-            held = self._ready.popleft()
+        ready = self._ready
+        if not ready or self.is_paused or not self.is_open:
+            return None
+        limit = 1 if self._was_unclean and self.is_careful else self._max_in_flight
+        while ready and len(self.in_flight) < limit:
+            held = ready.popleft()
             if held.lane is None or self._lanes.is_free(held):
                 self.in_flight[held] = None
-                self.redelivered += held.attempts > 1
+                if held.attempts > 1:
+                    self.redelivered += 1
                 return held
             if self._lanes.is_stopped(held):  # its turn may be far off: it is begun again then
                 self._take_back(held)

@@ -46,6 +46,8 @@ class Feeding(Storing):
     @property
     def is_careful(self) -> bool:
         """Whether one event at a time is handed out, for one of them may have ended the process."""
+        if not self._was_unclean:
+            return False
         return self._suspects > 0 or self._feed.position < self._ledger.suspect_to
 
     def _monotonic(self) -> float:
@@ -117,17 +119,25 @@ class Feeding(Storing):
         return lump
 
     def _read(self, room: int) -> list[Held]:
-        suspect_to = self._ledger.suspect_to
-        read: list[Held] = []
-        for record in self._feed.take(room):
-            if record.sequence in self._parked:
-                continue
-            is_suspect = record.sequence <= suspect_to
-            held = Held(record, int(is_suspect), suspect=is_suspect, lane=self._lanes.of(record))
-            self._suspects += is_suspect
+        is_careful = self.is_careful  # asked first, for taking moves the feed past the suspects
+        records = self._feed.take(room)
+        if self._parked:
+            records = [record for record in records if record.sequence not in self._parked]
+        lane_of = self._lanes.of
+        read = [Held(record, lane=lane_of(record)) for record in records]
+        if is_careful:
+            for held in read:
+                self._suspect(held)
+        for held in read:
             self._ledger.read(held)
-            read.append(held)
         return read
+
+    def _suspect(self, held: Held) -> None:
+        """It may have been in flight when the last process ended."""
+        if held.record.sequence <= self._ledger.suspect_to:
+            held.attempts = max(held.attempts, 1)
+            held.suspect = True
+            self._suspects += 1
 
     def _nudge(self) -> None:
         if self._sleeper is not None and not self._sleeper.done():

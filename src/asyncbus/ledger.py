@@ -12,8 +12,10 @@ from asyncbus.events import Record
 from asyncbus.store.consumers import ConsumerState, Failure, Owed, ParkedEvent
 
 
-class Held(Struct, eq=False):
+class Held(Struct, eq=False, gc=False):
     """An event that a consumer holds: read, and not done.
+
+    It forms no cycle, so the collector need not see it: there are thousands.
 
     Attributes:
         record: the event.
@@ -67,7 +69,8 @@ class Ledger:
     def read(self, held: Held) -> None:
         """An event was read; all that come later are read later."""
         sequence = held.record.sequence
-        self._owed.pop(sequence, None)
+        if self._owed:
+            self._owed.pop(sequence, None)
         self._held[sequence] = held
         if held.attempts or sequence <= self._done_to:
             self._told.add(sequence)
@@ -79,9 +82,10 @@ class Ledger:
         held.due = 0
         if held.attempts > 1:
             self._told.add(sequence)
-        elif sequence > self._done_to:
+        elif self._told and sequence > self._done_to:
             self._told.discard(sequence)
-        self._begun_to = max(self._begun_to, sequence)
+        if sequence > self._begun_to:
+            self._begun_to = sequence
 
     def take_back(self, held: Held) -> None:
         """It was begun, and is not handed out after all."""
@@ -97,8 +101,10 @@ class Ledger:
         """It is done, one way or another."""
         sequence = held.record.sequence
         del self._held[sequence]
-        self._told.discard(sequence)
-        self._done_to = max(self._done_to, sequence)
+        if self._told:
+            self._told.discard(sequence)
+        if sequence > self._done_to:
+            self._done_to = sequence
 
     # ------------------------------------------------------------------------------------------------- what it comes to
 

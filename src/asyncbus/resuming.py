@@ -72,7 +72,7 @@ class Resuming(Feeding):
 
     async def _take_over(self, state: ConsumerState) -> None:
         """Owe what the last holder owed; what was in flight when its process ended comes again alone."""
-        was_unclean = state.active_since > 0
+        was_unclean = self._was_unclean = state.active_since > 0
         self.is_paused = state.paused
         self.redelivered = state.redelivered
         self.last_error = state.last_error
@@ -106,8 +106,7 @@ class Resuming(Feeding):
             self.exhaust(held, f"attempt {owed.attempts} has ended without an outcome")
         else:
             if was_unclean and owed.attempts:
-                held.suspect = True
-                self._suspects += 1
+                self._suspect(held)
             self._again.append(held)
 
     # -------------------------------------------------------------------------------------------- effects, exactly once
