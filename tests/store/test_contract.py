@@ -18,6 +18,7 @@ from asyncbus import (
     SQLiteStore,
     StoreFullError,
 )
+from asyncbus.store.consumers import Change, ConsumerState, ParkedEvent, ParkedFilter
 from asyncbus.testing import FaultyStore, StoreContract
 from asyncbus.testing.faulty import Call
 
@@ -65,7 +66,19 @@ class TestSQLiteStoreUnderUvloop(TestSQLiteStore):
     pass
 
 
-CALLS: tuple[Call, ...] = ("open", "append", "read", "query", "latest_sequence", "clear", "close")
+CALLS: tuple[Call, ...] = (
+    "open",
+    "append",
+    "commit",
+    "read",
+    "query",
+    "consumers",
+    "dead_letters",
+    "dead_letter_counts",
+    "latest_sequence",
+    "clear",
+    "close",
+)
 
 
 async def a_few_turns(_: float) -> None:
@@ -99,11 +112,20 @@ class Repeating(FaultyStore):
     async def append(self, records: Sequence[Record]) -> Appended:
         return await self._again("append", super().append, records)
 
+    async def commit(self, records: Sequence[Record], changes: Sequence[Change]) -> Appended:
+        return await self._again("commit", super().commit, records, changes)
+
     async def read(self, after: int, pattern: Pattern, limit: int) -> Page:
         return await self._again("read", super().read, after, pattern, limit)
 
     async def query(self, wanted: EventFilter) -> Sequence[Record]:
         return await self._again("query", super().query, wanted)
+
+    async def consumers(self) -> Sequence[ConsumerState]:
+        return await self._again("consumers", super().consumers)
+
+    async def dead_letters(self, wanted: ParkedFilter) -> Sequence[ParkedEvent]:
+        return await self._again("dead_letters", super().dead_letters, wanted)
 
     async def clear(self) -> None:
         await self._again("clear", super().clear)

@@ -19,12 +19,15 @@ from asyncbus import (
     StoreFullError,
     SubscriptionError,
 )
+from asyncbus.store.consumers import ConsumerState, ConsumerStore, ParkedFilter
 from asyncbus.testing import FaultyStore, record
 from asyncbus.testing.faulty import Call
 from tests.behaviour.stage import Log, payloads, sequences, take, until
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(20)]
 
+ONE = ConsumerState(name="one", pattern="*")
+TWO = ConsumerState(name="two", pattern="*")
 FULL = StoreFullError("no space is left")
 
 
@@ -317,6 +320,7 @@ async def test_faults_count_from_the_moment_they_are_ordered_and_may_stand_toget
         (lambda store: store.slow("append", -1), "seconds"),
         (lambda store: store.hang("appends"), "call"),
         (lambda store: store.tear(0), "stored"),
+        (lambda store: store.tear(1, call="clear"), "call"),
         (lambda store: store.fail(["append"], FULL), "call"),
         (lambda store: store.slow({}, 1), "call"),
         (lambda store: store.hang([]), "call"),
@@ -335,9 +339,9 @@ async def test_an_order_that_cannot_be_met_is_refused(memory_log: Log, order: An
 
 
 async def test_every_method_of_a_store_can_have_a_fault(file_log: Log) -> None:
-    methods = {name for name in dir(asyncbus.BackupStore) if not name.startswith("_")} - {"features"}
+    methods = {name for kind in (asyncbus.BackupStore, ConsumerStore) for name in dir(kind) if name[0] != "_"}
 
-    assert set(get_args(Call)) == methods
+    assert set(get_args(Call)) == methods - {"features"}
 
 
 class Measured(asyncbus.MemoryStore):
@@ -386,4 +390,63 @@ async def test_it_stands_below_the_bus_and_needs_none(log: Log) -> None:
     with pytest.raises(StoreFullError):
         await store.append([record("a")])
     assert (await store.append([record("a")])).first == 1
+    await store.close()
+
+
+@pytest.mark.parametrize("after", [False, True])
+async def test_a_commit_can_fail_as_an_append_can(log: Log, after: bool) -> None:
+    store = FaultyStore(log.store())
+    await store.open()
+    store.fail("commit", FULL, nth=2, after=after)
+    await store.commit([record("a")], [ONE])
+    with pytest.raises(StoreFailedError if after else StoreFullError) as caught:
+        await store.commit([record("a")], [TWO])
+    assert list(await store.consumers()) == ([ONE, TWO] if after else [ONE])
+    if after:
+        assert isinstance(caught.value, StoreFailedError)
+        assert caught.value.outcome_unknown
+        with pytest.raises(StoreFailedError, match="nobody knows what is stored"):
+            await store.commit([], [TWO])
+    else:
+        assert (await store.commit([record("a")], [TWO])).first == 2
+    await store.close()
+
+
+async def test_a_commit_can_hang_and_be_slow_and_the_calls_of_consumers_can_fail(log: Log) -> None:
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    store = FaultyStore(log.store(), sleep=sleep)
+    await store.open()
+    held = store.hang("commit")
+    store.slow("commit", 2.5)
+    committing = asyncio.create_task(store.commit([], [ONE]))
+    await held.reached.wait()
+    assert list(await store.consumers()) == []
+    held.release()
+    await committing
+    assert (list(await store.consumers()), slept) == ([ONE], [2.5])
+    for call, ask in (
+        ("consumers", store.consumers),
+        ("dead_letters", lambda: store.dead_letters(ParkedFilter())),
+        ("dead_letter_counts", store.dead_letter_counts),
+    ):
+        store.fail(call, FULL)  # type: ignore[arg-type]  # a name of a call
+        with pytest.raises(StoreFullError):
+            await ask()
+        assert len(await ask()) == (call == "consumers")
+    await store.close()
+
+
+async def test_a_torn_commit_stores_the_first_events_and_no_change(log: Log) -> None:
+    store = FaultyStore(log.store())
+    await store.open()
+    store.tear(2, call="commit")
+    with pytest.raises(StoreFailedError, match="torn"):
+        await store.commit([record("a") for _ in range(3)], [ONE])
+    with pytest.raises(StoreFailedError, match="nobody knows what is stored"):
+        await store.append([record("a")])
+    assert (await store.latest_sequence(), list(await store.consumers())) == (2, [])
     await store.close()

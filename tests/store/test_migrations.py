@@ -34,7 +34,7 @@ def test_a_new_log_has_all_migrations(tmp_path: Path) -> None:
     assert sql(path, "PRAGMA user_version") == [(migrations.migrations()[-1][0],)]
     assert sql(path, "PRAGMA application_id") == [(APPLICATION_ID,)]
     tables = {name for (name,) in sql(path, "SELECT name FROM sqlite_schema WHERE type = 'table'")}
-    assert tables >= {"events", "removals", "log"}
+    assert tables >= {"events", "removals", "log", "consumers", "dead_letters"}
     assert [name.name for name in tmp_path.iterdir()] == ["log.db"]
 
 
@@ -65,14 +65,14 @@ def test_migrations_that_fail_half_way_leave_the_file_as_it_was(tmp_path: Path) 
     path = tmp_path / "log.db"
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         # The last table of the schema is there already: all statements before that one succeed.
-        connection.execute("CREATE TABLE log (theirs TEXT)")
+        connection.execute("CREATE TABLE dead_letters (theirs TEXT)")
 
         with pytest.raises(sqlite3.OperationalError, match="already exists"):
             migrations._migrate(connection, 0)
 
         assert not connection.in_transaction
 
-    assert sql(path, "SELECT name FROM sqlite_schema") == [("log",)]
+    assert sql(path, "SELECT name FROM sqlite_schema") == [("dead_letters",)]
     assert sql(path, "PRAGMA user_version") == [(0,)]
     assert sql(path, "PRAGMA application_id") == [(0,)]
 

@@ -243,6 +243,8 @@ async def test_each_two_pages_that_have_changed_places_are_found(path: Path) -> 
     for one, other in combinations(pages, 2):
         file = bytearray(original)
         exchange(file, one, other)
+        if file == original:
+            continue  # both are empty
         path.write_bytes(file)
         assert not (await verified(path)).sound
 

@@ -23,7 +23,7 @@ from tests.reliability.failing_calls.tracing import log_in
 
 EVENTS_BEFORE = 3
 
-_LATER_MIGRATION = (2, "CREATE TABLE notes (text TEXT);\nALTER TABLE log ADD COLUMN note TEXT;\n")
+_LATER_MIGRATION = "CREATE TABLE notes (text TEXT);\nALTER TABLE log ADD COLUMN note TEXT;\n"
 
 Sabotage = Callable[[], None]
 
@@ -91,7 +91,7 @@ def _set_up(phase: Phase) -> None:
         checkpoints.CHECKPOINT_PAGES = 1  # type: ignore[misc]  # so that each batch is preceded by a checkpoint
     if phase.migrates:
         known = migrations.migrations()
-        migrations.migrations = lambda: [*known, _LATER_MIGRATION]
+        migrations.migrations = lambda: [*known, (len(known) + 1, _LATER_MIGRATION)]
 
 
 async def _play(stage: Stage, phase: Phase, folder: Path, *, killed: bool) -> None:
