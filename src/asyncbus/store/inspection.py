@@ -30,7 +30,7 @@ _HANDFUL: Final = 64
 
 _NOT_INDEXED: Final = re.compile(r"row \d+ missing from index (\w+)")
 
-_DAMAGE: Final = (sqlite3.Error, msgspec.ValidationError, UnicodeDecodeError)
+DAMAGE: Final = (sqlite3.Error, msgspec.DecodeError, UnicodeDecodeError)
 """What is raised where damage is in the way; SQLite's messages quote what it has read, and Python decodes them."""
 
 # Index → its column, and what it means to an event that the index does not lead to it.
@@ -41,7 +41,9 @@ _INDEXES: Final = {
 }
 
 # As the log has them; what is no sequence counts as none, and is noted.
-_HEAD: Final = "coalesce((SELECT max(seq) FROM sqlite_sequence WHERE name = 'events' AND typeof(seq) = 'integer'), 0)"
+HEAD: Final = "coalesce((SELECT max(seq) FROM sqlite_sequence WHERE name = 'events' AND typeof(seq) = 'integer'), 0)"
+"""The head, as SQL."""
+
 _IS_RANGE: Final = "typeof(first) = 'integer' AND typeof(last) = 'integer' AND first BETWEEN 1 AND last"
 _FLOOR: Final = f"coalesce((SELECT max(last) FROM removals WHERE {_IS_RANGE}), 0)"
 
@@ -72,7 +74,8 @@ class Inspection:
     """
 
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
-        self._connection = connection
+        self.connection = connection
+        self.version = 0
         self._path = path
         self.findings: list[Finding] = []
         self.unlisted = 0
@@ -87,17 +90,19 @@ class Inspection:
         # Those that are as they should be, and so can be asked.
         self._indexes = dict(_INDEXES)
 
-    def run(self) -> None:
-        """Make all checks; without its tables a log has nothing more to be checked."""
-        if self._check_tables():
-            self._check_end()
-            self._check_structure()
-            self._check_events(self._last_to_look_at())
-            self._check_gaps()
+    def run(self) -> bool:
+        """Check tables, indexes and events; false: without its tables a log has nothing more to be checked."""
+        if not self._check_tables():
+            return False
+        self._check_end()
+        self._check_structure()
+        self._check_events(self._last_to_look_at())
+        self._check_gaps()
+        return True
 
     def check_journal(self) -> None:
         """Whether SQLite takes it for a database with a write-ahead log, which it sees in the header."""
-        for (mode,) in self._rows("PRAGMA journal_mode"):
+        for (mode,) in self.rows("PRAGMA journal_mode"):
             if mode != "wal":
                 self.note(f"its header does not say that it has a write-ahead log: its journal mode is {mode}")
 
@@ -108,15 +113,15 @@ class Inspection:
         else:
             self.unlisted += 1
 
-    def _rows(self, sql: str, *bound: Any) -> Sequence[Any]:
+    def rows(self, sql: str, *bound: Any) -> Sequence[Any]:
         """The rows of one statement; where damage is in its way, none, and that is noted."""
         try:
-            return self._connection.execute(sql, bound).fetchall()
-        except _DAMAGE as error:
-            self.note(f"not everything could be looked at: {self._damage(error)}")
+            return self.connection.execute(sql, bound).fetchall()
+        except DAMAGE as error:
+            self.note(f"not everything could be looked at: {self.damage(error)}")
             return ()
 
-    def _damage(self, error: Exception) -> str:
+    def damage(self, error: Exception) -> str:
         """What an error says of the log; where it says nothing of the log, it is raised."""
         if isinstance(error, sqlite3.Error):
             told = meaning(self._path, error)
@@ -129,27 +134,28 @@ class Inspection:
     def _check_tables(self) -> bool:
         """Whether all tables are as asyncbus has made them; indexes are noted as well, but one can do without."""
         try:
-            found = schema_of(self._connection)
-            objects = self._connection.execute("SELECT type, name FROM sqlite_schema WHERE sql IS NOT NULL").fetchall()
-            [(version,)] = self._connection.execute("PRAGMA user_version")
-        except _DAMAGE as error:
-            self.note(f"its tables cannot be looked at: {self._damage(error)}")
+            found = schema_of(self.connection)
+            objects = self.connection.execute("SELECT type, name FROM sqlite_schema WHERE sql IS NOT NULL").fetchall()
+            [(self.version,)] = self.connection.execute("PRAGMA user_version")
+        except DAMAGE as error:
+            self.note(f"its tables cannot be looked at: {self.damage(error)}")
             return False
-        expected = schema(version)
+        expected = schema(self.version)
+        indexes = [name for name, sql in expected.items() if not sql.startswith("CREATE TABLE ")]
         strange = [name for name, sql in expected.items() if found.get(name) != sql]
         for name in strange:
             is_there = "is not what asyncbus has made" if name in found else "is missing"
-            self.note(f"the {'index' if name in _INDEXES else 'table'} {name} {is_there}")
+            self.note(f"the {'index' if name in indexes else 'table'} {name} {is_there}")
             self._indexes.pop(name, None)
         for kind, name in objects:
             # What ANALYZE gathers is SQLite's own.
             if name not in expected and not str(name).startswith("sqlite_"):
                 self.note(f"the {kind} {name} was not made by asyncbus")
-        return _INDEXES.keys() >= set(strange)
+        return set(indexes) >= set(strange)
 
     def _check_end(self) -> None:
         """The row that says which log this is, and the watermark, which says how far it was written."""
-        rows = self._rows("SELECT log_id FROM log")
+        rows = self.rows("SELECT log_id FROM log")
         if len(rows) != 1:
             self.note(f"the table log, which says which log this is, has {len(rows)} rows instead of one")
         log_id = str(rows[0][0]) if rows else ""
@@ -161,7 +167,7 @@ class Inspection:
             self.note(f"the watermark beside it, {watermark.path}, {fault}")
         # Before the head: the other way round a writer at work might be taken for a lost tail.
         expected = watermark.read()
-        for bounds in self._rows(f"SELECT {_HEAD}, {_FLOOR}"):
+        for bounds in self.rows(f"SELECT {HEAD}, {_FLOOR}"):
             self.head, self._floor = bounds
         self._check_what_is_counted()
         if expected > self.head:
@@ -172,18 +178,18 @@ class Inspection:
 
     def _check_what_is_counted(self) -> None:
         """The tables in which sequences stand that were given, and that were removed."""
-        given = self._rows("SELECT seq FROM sqlite_sequence WHERE name = 'events'")
+        given = self.rows("SELECT seq FROM sqlite_sequence WHERE name = 'events'")
         if len(given) > 1:
             self.note(f"the table sqlite_sequence has {len(given)} rows for events instead of one")
         for (sequence,) in given:
             if not isinstance(sequence, int) or sequence < 0:
                 self.note(f"the last sequence that was given is said to be {sequence!r:.80}")
-        for first, last in self._rows(f"SELECT first, last FROM removals WHERE NOT ({_IS_RANGE})"):
+        for first, last in self.rows(f"SELECT first, last FROM removals WHERE NOT ({_IS_RANGE})"):
             self.note(f"a removal is recorded of {first!r:.80} to {last!r:.80}, which is no range of sequences")
 
     def _check_structure(self) -> None:
         """SQLite's own check: of its pages, and that rows and entries of the indexes correspond."""
-        told = self._rows(f"PRAGMA integrity_check({MAX_FINDINGS:d})")
+        told = self.rows(f"PRAGMA integrity_check({MAX_FINDINGS:d})")
         lines = [line for (text,) in told for line in text.splitlines() if not line.startswith("***")]
         if lines == ["ok"] and not self.findings:
             return
@@ -197,7 +203,7 @@ class Inspection:
 
     def _find_not_indexed(self) -> None:
         for index, (column, harm) in self._indexes.items():
-            lost = self._rows(
+            lost = self.rows(
                 f"SELECT sequence FROM events AS event NOT INDEXED WHERE {column} IS NOT NULL AND NOT EXISTS"
                 f" (SELECT TRUE FROM events AS entry INDEXED BY {index}"
                 f" WHERE entry.{column} = event.{column} AND entry.sequence = event.sequence)"
@@ -206,7 +212,7 @@ class Inspection:
                 self.note(f"event {sequence}: {harm}", sequence)
 
     def _find_double_ids(self) -> None:
-        doubles = self._rows(
+        doubles = self.rows(
             "SELECT min(sequence), max(sequence) FROM events NOT INDEXED WHERE id IS NOT NULL"
             " GROUP BY id HAVING count(*) > 1"
         )
@@ -218,10 +224,9 @@ class Inspection:
     def _last_to_look_at(self) -> int:
         """The head, unless an event lies beyond it."""
         stray = (
-            f"SELECT count(*), min(sequence), max(sequence), {_HEAD} FROM events"
-            f" WHERE sequence > {_HEAD} OR sequence < 1"
+            f"SELECT count(*), min(sequence), max(sequence), {HEAD} FROM events WHERE sequence > {HEAD} OR sequence < 1"
         )
-        for count, first, last, head in self._rows(stray):
+        for count, first, last, head in self.rows(stray):
             if count:
                 which = f"event {first} lies" if count == 1 else f"{count} events, {first} to {last}, lie"
                 self.note(f"{which} outside the sequences that were given, 1 to {head}", first)
@@ -233,13 +238,13 @@ class Inspection:
         while self._position < last:
             try:
                 self._check_page(last, _PAGE)
-            except _DAMAGE as error:
-                self._damage(error)  # raises what says nothing of the log
+            except DAMAGE as error:
+                self.damage(error)  # raises what says nothing of the log
                 self._check_one_by_one(min(self._position + _PAGE, last))
 
     def _check_page(self, last: int, limit: int) -> None:
         before = self._position
-        with closing(self._connection.execute(statements.EVENTS, (before, last, limit))) as cursor:
+        with closing(self.connection.execute(statements.EVENTS, (before, last, limit))) as cursor:
             while rows := cursor.fetchmany(_HANDFUL):
                 self._look_at(msgspec.convert(rows, list[Record]))
         if self._position == before:
@@ -249,8 +254,8 @@ class Inspection:
         for sequence in range(self._position + 1, last + 1):
             try:
                 self._check_page(sequence, 1)
-            except _DAMAGE as error:
-                self.note(f"event {sequence} cannot be read: {self._damage(error)}", sequence)
+            except DAMAGE as error:
+                self.note(f"event {sequence} cannot be read: {self.damage(error)}", sequence)
                 self._position = sequence
 
     def _look_at(self, records: Sequence[Record]) -> None:
@@ -287,7 +292,7 @@ class Inspection:
 
     def _check_gaps(self) -> None:
         """What is missing, but for what was removed on purpose: also while all this went on, so that is asked now."""
-        removed = sorted(self._rows(f"SELECT first, last FROM removals WHERE {_IS_RANGE}"))
+        removed = sorted(self.rows(f"SELECT first, last FROM removals WHERE {_IS_RANGE}"))
         for gap in self._gaps:
             for first, last in _without(gap, removed):
                 which = f"event {first} is" if first == last else f"events {first} to {last} are"

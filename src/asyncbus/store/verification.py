@@ -16,6 +16,7 @@ from asyncbus.store.connection import BUSY_TIMEOUT
 from asyncbus.store.failures import translated
 from asyncbus.store.files import check_place, reading_mode, uri
 from asyncbus.store.inspection import Finding, Inspection, in_one_line
+from asyncbus.store.kept_inspection import inspect_kept
 from asyncbus.store.migrations import prepare
 
 _VERSIONS: Final = slice(18, 20)
@@ -61,10 +62,10 @@ def verify(path: str | os.PathLike[str]) -> Verification:
 
     The checksum of every event, whether an event is missing (what `clear()` removed is not), whether `recorded_at`
     ever decreases, the indexes, the tables, whether the schema holds what asyncbus has not made, SQLite's own
-    structure, whether the end is lost, and whether the watermark beside it is that of another log. The file is not
-    changed, and may be in use; then what is appended after the call is not looked at. A million events take some
-    seconds (benchmarks/README.md), in short read transactions but for SQLite's own check, which keeps the -wal file
-    from being moved into the database for about a quarter of that.
+    structure, whether the end is lost, whether the watermark beside it is that of another log, every consumer, and the
+    checksum of every dead letter. The file is not changed, and may be in use; then what is appended after the call is
+    not looked at. A million events take some seconds (benchmarks/README.md), in short read transactions but for
+    SQLite's own check, which keeps the -wal file from being moved into the database for about a quarter of that.
 
     It reads and computes in the thread that calls it: on an event loop, `await asyncio.to_thread(verify, path)`. From
     a shell, `python -m asyncbus.verify PATH`.
@@ -108,7 +109,8 @@ def look_through(path: str | os.PathLike[str], *, is_alone: bool) -> Verificatio
                 )
             elif mode == "ro":
                 inspection.check_journal()
-            inspection.run()
+            if inspection.run():
+                inspect_kept(inspection)
     findings = tuple(inspection.findings)
     return Verification(str(path), inspection.events, inspection.head, findings, inspection.unlisted)
 
