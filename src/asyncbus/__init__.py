@@ -16,7 +16,7 @@ from asyncbus.connect import connect
 from asyncbus.consumer import Consumer
 from asyncbus.dead_letters import Attempt, DeadLetter, DrainReport, RetriedLetters
 from asyncbus.delivery import Delivery
-from asyncbus.effects import Effects
+from asyncbus.effects import Effects, PostgresEffects, SQLiteEffects
 from asyncbus.errors import (
     AsyncBusError,
     BatchTooLargeError,
@@ -93,6 +93,8 @@ from asyncbus.subscription import Subscription
 from asyncbus.verify import verify
 
 __all__ = [
+    "PostgresEffects",
+    "SQLiteEffects",
     "Appended",
     "AsyncBusError",
     "Attempt",
