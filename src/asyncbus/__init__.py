@@ -75,7 +75,7 @@ from asyncbus.receipts import PendingReceipt
 from asyncbus.statistics import BusStatistics, ConsumerStatistics, Health, SubscriptionStatistics
 from asyncbus.store.base import Appended, BackupStore, Bounds, EventStore, Features, MeasuredStore, Page
 from asyncbus.store.consumers import (
-    Change,
+
     ConsumerState,
     ConsumerStore,
     Failure,
@@ -93,8 +93,6 @@ from asyncbus.subscription import Subscription
 from asyncbus.verify import verify
 
 __all__ = [
-    "PostgresEffects",
-    "SQLiteEffects",
     "Appended",
     "AsyncBusError",
     "Attempt",
@@ -103,7 +101,6 @@ __all__ = [
     "Bounds",
     "BusClosedError",
     "BusStatistics",
-    "Change",
     "CheckpointAheadError",
     "Clock",
     "Consumer",
@@ -151,6 +148,7 @@ __all__ = [
     "PayloadError",
     "PayloadTooLargeError",
     "PendingReceipt",
+    "PostgresEffects",
     "PublishOutcomeUnknownError",
     "Receipt",
     "Record",
@@ -158,6 +156,7 @@ __all__ = [
     "Released",
     "RetriedLetters",
     "Retry",
+    "SQLiteEffects",
     "SQLiteStore",
     "SchemaTooNewError",
     "SequenceExhaustedError",

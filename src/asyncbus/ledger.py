@@ -84,8 +84,7 @@ class Ledger:
             self._told.add(sequence)
         elif self._told and sequence > self._done_to:
             self._told.discard(sequence)
-        if sequence > self._begun_to:
-            self._begun_to = sequence
+        self._begun_to = max(self._begun_to, sequence)
 
     def take_back(self, held: Held) -> None:
         """It was begun, and is not handed out after all."""
@@ -103,8 +102,7 @@ class Ledger:
         del self._held[sequence]
         if self._told:
             self._told.discard(sequence)
-        if sequence > self._done_to:
-            self._done_to = sequence
+        self._done_to = max(self._done_to, sequence)
 
     # ------------------------------------------------------------------------------------------------- what it comes to
 

@@ -11,6 +11,7 @@ from asyncbus.batch import Batch, Submission
 from asyncbus.fanout import Fanout
 from asyncbus.history import History
 from asyncbus.inbox import Inbox
+from asyncbus.saving import Saves
 from asyncbus.store.base import number
 from asyncbus.subscription import Subscription
 from asyncbus.writer import Writer
@@ -38,11 +39,11 @@ def told_of(seed: int) -> str:
 def test_delivering_before_the_commit_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     append = Writer._append
 
-    async def deliver_first(self: Writer, submissions: Sequence[Submission]) -> Appended:
+    async def deliver_first(self: Writer, submissions: Sequence[Submission], saves: Saves | None) -> Appended:
         expected = Appended(self._heads + 1)  # type: ignore[attr-defined]
         number(submissions, expected.first)
         self._on_committed(submissions, expected)
-        return await append(self, submissions)
+        return await append(self, submissions, saves)
 
     monkeypatch.setattr(Writer, "_append", deliver_first)
     monkeypatch.setattr(
@@ -54,10 +55,10 @@ def test_delivering_before_the_commit_is_found(monkeypatch: pytest.MonkeyPatch) 
 def test_acknowledging_before_the_commit_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     append = Writer._append
 
-    async def acknowledge_first(self: Writer, submissions: Sequence[Submission]) -> Appended:
+    async def acknowledge_first(self: Writer, submissions: Sequence[Submission], saves: Saves | None) -> Appended:
         number(submissions, self.stored + 1)
         self._inbox.settle(self._inbox._in_flight)
-        return await append(self, submissions)
+        return await append(self, submissions, saves)
 
     monkeypatch.setattr(Writer, "_append", acknowledge_first)
     assert is_found("acknowledged")
@@ -190,8 +191,8 @@ def test_a_writer_that_waits_for_ever_is_found(monkeypatch: pytest.MonkeyPatch) 
 def test_two_rows_for_one_id_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     append = Writer._append
 
-    async def without_ids(self: Writer, submissions: Sequence[Submission]) -> Appended:
-        appended = await append(self, submissions)
+    async def without_ids(self: Writer, submissions: Sequence[Submission], saves: Saves | None) -> Appended:
+        appended = await append(self, submissions, saves)
         self._store._inner._by_id.clear()  # type: ignore[attr-defined]
         return appended
 
