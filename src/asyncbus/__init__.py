@@ -75,7 +75,6 @@ from asyncbus.receipts import PendingReceipt
 from asyncbus.statistics import BusStatistics, ConsumerStatistics, Health, SubscriptionStatistics
 from asyncbus.store.base import Appended, BackupStore, Bounds, EventStore, Features, MeasuredStore, Page
 from asyncbus.store.consumers import (
-
     ConsumerState,
     ConsumerStore,
     Failure,
