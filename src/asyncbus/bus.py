@@ -205,7 +205,9 @@ class EventBus(Closing):
         if self._consumers is None or not self._consumers.active:
             await self._drain_subscriptions(timeout)
             return DrainReport()
-        ending = asyncio.create_task(self._end_consumers(timeout, outcomes=True), name="asyncbus end consumers")
+        ending = asyncio.create_task(
+            self._end_consumers(timeout, {asyncio.current_task()}, outcomes=True), name="asyncbus end consumers"
+        )
         try:
             try:
                 await self._drain_subscriptions(timeout)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from types import TracebackType
 from typing import Any, Final
@@ -80,7 +80,7 @@ class Closing(Consuming):
     async def _close_in_order(self, *, deliver: bool) -> None:
         ends = asyncio.get_running_loop().time() + self._close_timeout
         try:
-            await self._end_consumers(self._close_timeout if deliver else 0)
+            await self._end_consumers(self._close_timeout if deliver else 0, self._closers)
             await self._finish_within_limit(ends)
         finally:
             # Also where this task is cancelled, as all are when a loop is shut down: the file must not stay locked.
@@ -92,9 +92,11 @@ class Closing(Consuming):
                 self._is_open = False
                 await self._close_store(ends)
 
-    async def _end_consumers(self, timeout: float | None, *, outcomes: bool = False) -> dict[str, int]:
+    async def _end_consumers(
+        self, timeout: float | None, callers: Collection[asyncio.Task[Any] | None], *, outcomes: bool = False
+    ) -> dict[str, int]:
         """Consumers hand out nothing more, and store their checkpoints, for which the writer must be there."""
-        return {} if self._consumers is None else await self._consumers.end(timeout, outcomes=outcomes)
+        return {} if self._consumers is None else await self._consumers.end(timeout, callers, outcomes=outcomes)
 
     async def _finish_within_limit(self, ends: float) -> None:
         readers = self._closing_readers = tuple(self._subscriptions)

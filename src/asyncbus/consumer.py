@@ -137,7 +137,7 @@ class Consumer(Working):
         time. Called by its own handler it does not wait for that one, whose event comes again as well. It may be called
         twice. Cancelling it does not undo it.
         """
-        await self.end(None, outcomes=False)
+        await self.end(None, {asyncio.current_task()}, outcomes=False)
 
     async def drain(self, timeout: float | None = None) -> int:
         """As `close`, but it waits for the outcomes of all that is in flight, and not without a limit.
@@ -148,7 +148,7 @@ class Consumer(Working):
         Returns:
             How many events were in flight and are not done: they come again.
         """
-        return await self.end(timeout, outcomes=True)
+        return await self.end(timeout, {asyncio.current_task()}, outcomes=True)
 
     # --------------------------------------------------------------------------------------------------- its life
 
@@ -184,20 +184,20 @@ class Consumer(Working):
             reason = "was cancelled" if worker.cancelled() else f"has failed: {worker.exception()!r}"
             self._end(StoreFailedError(f"consumer {self.name!r} cannot go on: its worker {reason}"))
 
-    async def end(self, timeout: float | None, *, outcomes: bool) -> int:
+    async def end(self, timeout: float | None, callers: Collection[asyncio.Task[Any] | None], *, outcomes: bool) -> int:
         """Hand out nothing more, wait for what is in flight, and store what is done.
 
         Args:
             timeout: seconds to wait at most.
+            callers: the tasks that wait for this, which therefore waits for none of them.
             outcomes: whether to wait for what an iterating consumer has handed out.
 
         Returns:
             How many events are given back.
         """
-        caller = asyncio.current_task()
-        caller = self._limited.get(caller, caller) if caller is not None else None
         if self.is_open or self._closing is None:
-            self._begin_end(timeout, caller, outcomes=outcomes)
+            excused = {self._limited.get(caller, caller) for caller in callers if caller is not None}
+            self._begin_end(timeout, excused, outcomes=outcomes)
         if self._closing is not None:
             await self._closing.finished()
         return self._unfinished
@@ -209,29 +209,29 @@ class Consumer(Working):
         self.error = error
         if error is not None:
             log.error("consumer %s has ended: %s", self.name, error)
-        self._begin_end(None, None, outcomes=False)
+        self._begin_end(None, set(), outcomes=False)
 
-    def _begin_end(self, timeout: float | None, caller: asyncio.Task[Any] | None, *, outcomes: bool) -> None:
+    def _begin_end(self, timeout: float | None, excused: set[asyncio.Task[Any] | None], *, outcomes: bool) -> None:
         self._stop_handing_out()
         self._closing = Shielded(
-            partial(self._finish, timeout, caller, outcomes=outcomes), f"asyncbus close consumer {self.name}"
+            partial(self._finish, timeout, excused, outcomes=outcomes), f"asyncbus close consumer {self.name}"
         )
 
-    async def _finish(self, timeout: float | None, caller: asyncio.Task[Any] | None, *, outcomes: bool) -> None:
+    async def _finish(self, timeout: float | None, excused: set[asyncio.Task[Any] | None], *, outcomes: bool) -> None:
         try:
-            await self._wait_for_flight(timeout, caller, outcomes=outcomes)
+            await self._wait_for_flight(timeout, excused, outcomes=outcomes)
         finally:
             try:
-                await self._cancel(caller)
+                await self._cancel(excused)
                 await self._rest()
             finally:
                 self._let_go()
 
     async def _wait_for_flight(
-        self, timeout: float | None, caller: asyncio.Task[Any] | None, *, outcomes: bool
+        self, timeout: float | None, excused: set[asyncio.Task[Any] | None], *, outcomes: bool
     ) -> None:
         waited_for: list[asyncio.Future[Any]] = [
-            worker for worker in self._workers if worker is not caller and not worker.done()
+            worker for worker in self._workers if worker not in excused and not worker.done()
         ]
         if outcomes and self._handler is None and self.in_flight:
             self._landed = asyncio.get_running_loop().create_future()
@@ -239,10 +239,10 @@ class Consumer(Working):
         if waited_for:
             await asyncio.wait(waited_for, timeout=timeout)
 
-    async def _cancel(self, caller: asyncio.Task[Any] | None) -> None:
+    async def _cancel(self, excused: set[asyncio.Task[Any] | None]) -> None:
         """End what did not end by itself: what was in flight is given back."""
         tasks = {task for task in (*self._workers, self._task, *self._retries.values()) if task and not task.done()}
-        tasks -= {caller}
+        tasks -= excused
         for task in tasks:
             task.cancel()
         if tasks:
@@ -256,6 +256,12 @@ class Consumer(Working):
         self._feed.end()
         if not self._is_active:
             return
+        for held in self._ready:
+            if held.attempts > 1:
+                self._take_back(held)
+        for held in self.in_flight:
+            if held.parked is None:
+                self._ledger.keep(held)
         self._ledger.rest(self._feed.position)
         self._is_resting = True
         try:
@@ -264,9 +270,8 @@ class Consumer(Working):
             log.error("consumer %s: its checkpoint is not stored, some events come again: %s", self.name, error)  # noqa: TRY400  # the error says it all
 
     def _let_go(self) -> None:
-        if self._is_active:
-            self._around.saving.remove(self)
-            self._is_active = False
+        self._around.saving.remove(self)
+        self._is_active = False
         for timer in self._timers.values():
             timer.cancel()
         self.in_flight.clear()
@@ -329,6 +334,10 @@ class Consumer(Working):
             return
         for retry in self._retries.values():
             retry.cancel()
+        for tried in self._tried_again.values():
+            if not tried.done():
+                tried.set_result(False)
+        self._tried_again.clear()
         self._feed.end()
         self.in_flight.clear()
         for holding in (self._ready, self._again, self._waiting):

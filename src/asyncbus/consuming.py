@@ -213,6 +213,13 @@ class Consuming(Subscribing, Publishing):
         self._readable_here()
         return self._registry()
 
+    def _changed(self) -> Registry:
+        """As `_administered`, for what has something stored."""
+        registry = self._administered()
+        if self._store.features.read_only:
+            raise StoreReadOnlyError("this bus was opened with read_only=True; it cannot change a consumer")
+        return registry
+
     async def consumers(self) -> list[ConsumerStatistics]:
         """What each known consumer has done and owes, by name; also those that are not active.
 
@@ -236,7 +243,7 @@ class Consuming(Subscribing, Publishing):
             StartBeyondHeadError, EventsLostError, InvalidOptionError: `start` is not in this log.
             BusClosedError, WrongEventLoopError, UnsupportedFeatureError, StoreError
         """
-        registry = self._administered()
+        registry = self._changed()
         check_start(start)
         before = self._history.before(start)
         if before is None:
@@ -250,9 +257,10 @@ class Consuming(Subscribing, Publishing):
             name: of the consumer.
 
         Raises:
-            UnknownConsumerError, BusClosedError, WrongEventLoopError, UnsupportedFeatureError, StoreError
+            UnknownConsumerError, StoreReadOnlyError, BusClosedError, WrongEventLoopError, UnsupportedFeatureError,
+            StoreError
         """
-        await self._administered().pause(name, paused=True)
+        await self._changed().pause(name, paused=True)
 
     async def resume(self, name: str) -> None:
         """Undo `pause`.
@@ -263,7 +271,7 @@ class Consuming(Subscribing, Publishing):
         Raises:
             What `pause` raises.
         """
-        await self._administered().pause(name, paused=False)
+        await self._changed().pause(name, paused=False)
 
     async def delete_consumer(self, name: str) -> None:
         """Forget a consumer: its checkpoint, what it owes, and its dead letters.
@@ -273,9 +281,10 @@ class Consuming(Subscribing, Publishing):
 
         Raises:
             ConsumerInUseError: it is active; close it first.
-            UnknownConsumerError, BusClosedError, WrongEventLoopError, UnsupportedFeatureError, StoreError
+            UnknownConsumerError, StoreReadOnlyError, BusClosedError, WrongEventLoopError, UnsupportedFeatureError,
+            StoreError
         """
-        await self._administered().forget(name)
+        await self._changed().forget(name)
 
     async def wait_processed(self, name: str, sequence: int, timeout: float | None = None) -> None:
         """Wait until a consumer owes nothing up to a sequence: done, parked or skipped. So one reads one's own writes.
@@ -356,7 +365,7 @@ class Consuming(Subscribing, Publishing):
             ConsumerClosedError: it was closed meanwhile; what was not done is a dead letter as before.
             And what `dead_letters` raises.
         """
-        registry = self._administered()
+        registry = self._changed()
         wanted = _letters(
             consumer,
             pattern,
@@ -388,7 +397,7 @@ class Consuming(Subscribing, Publishing):
         Raises:
             What `dead_letters` raises.
         """
-        registry = self._administered()
+        registry = self._changed()
         return await registry.discard(_letters(consumer, pattern, start=start, stop=stop, limit=limit))
 
 

@@ -228,6 +228,9 @@ class Delivering:
         self._note(held, error)
         if held.parked is not None:
             self._park(held)
+            log.error(
+                "consumer %s: the dead letter of event %d (%s) failed again: %s", *self._which(held), self.last_error
+            )
         elif self.options.on_exhausted == "skip":
             self.skipped += 1
             log.error("consumer %s skips event %d (%s): %s", *self._which(held), self.last_error)

@@ -74,6 +74,7 @@ class Feeding(Storing):
             else:
                 if self._demand() > 0:
                     self._ahead.waited()
+                self._tell_passed()
                 self._sleeper = asyncio.get_running_loop().create_future()
                 await self._sleeper
 

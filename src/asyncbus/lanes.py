@@ -72,15 +72,18 @@ class Lanes:
 
     def go_on(self, held: Held) -> None:
         """Its retry is due."""
-        if held.lane is not None:
-            self._lanes[held.lane].is_stopped = False
+        lane = self._lanes.get(held.lane)
+        if lane is not None:
+            lane.is_stopped = False
 
     def leave(self, held: Held) -> Held | None:
         """It is done; the next of its lane, which leads from now on."""
         if not held.leads:
             return None
         held.leads = False
-        lane = self._lanes[held.lane]
+        lane = self._lanes.get(held.lane)
+        if lane is None:  # two of it have led since a last holder of the name that let them: the other has left
+            return None
         lane.is_stopped = False
         if not lane.behind:
             del self._lanes[held.lane]

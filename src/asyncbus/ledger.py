@@ -144,8 +144,12 @@ class Ledger:
             **others,
         )
 
+    def keep(self, held: Held) -> None:
+        """It is in flight at a clean end, and nobody says that this was no attempt."""
+        self._told.add(held.record.sequence)
+
     def rest(self, read_to: int) -> None:
-        """A clean end: what was begun and not handed out, or was given back, was never in flight."""
+        """A clean end: what was begun and is not kept was never in flight."""
         # What was not read back since an unclean end is as suspect as before.
         self._begun_to = self.suspect_to if read_to < self.suspect_to else 0
         for held in self._held.values():

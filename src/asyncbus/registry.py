@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping, Sequence
 from typing import Any, Final, Generic, TypeVar
 
 from msgspec.structs import replace
@@ -101,10 +101,12 @@ class Registry:
             raise
         saves.settle(None)
 
-    async def end(self, timeout: float | None, *, outcomes: bool) -> dict[str, int]:
-        """End all of them; how many events each has left, where it has."""
+    async def end(
+        self, timeout: float | None, callers: Collection[asyncio.Task[Any] | None], *, outcomes: bool
+    ) -> dict[str, int]:
+        """End all of them, as `Consumer.end` does; how many events each has left, where it has."""
         ending = self.active
-        left = await asyncio.gather(*(consumer.end(timeout, outcomes=outcomes) for consumer in ending))
+        left = await asyncio.gather(*(consumer.end(timeout, callers, outcomes=outcomes) for consumer in ending))
         return {consumer.name: count for consumer, count in zip(ending, left, strict=True) if count}
 
     # --------------------------------------------------------------------------------------------- what the store knows

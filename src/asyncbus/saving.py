@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Sequence
 from copy import copy
+from itertools import islice
 from typing import Final, Protocol
 
 from asyncbus.store.consumers import Change
 
-_PASSING: Final = 16
+_PASSING: Final = 8
 """Consumers that may have a commit save how far they have passed, beside those that ask: so a thousand cost no more."""
 
 
@@ -75,7 +75,7 @@ class Saving:
         self._asked: dict[Saver, None] = {}
         self._next: asyncio.Future[Exception | None] | None = None
         # All that are active, those first that were not looked at for longest.
-        self._active: deque[Saver] = deque()
+        self._active: dict[Saver, None] = {}
         self._ended: Exception | None = None
 
     @property
@@ -85,11 +85,11 @@ class Saving:
 
     def add(self, saver: Saver) -> None:
         """It is active: what it passes is saved now and then, without its asking."""
-        self._active.append(saver)
+        self._active[saver] = None
 
     def remove(self, saver: Saver) -> None:
         """It is not active any more."""
-        self._active.remove(saver)
+        self._active.pop(saver, None)
         self._asked.pop(saver, None)
 
     def ask(self, saver: Saver) -> asyncio.Future[Exception | None]:
@@ -122,9 +122,9 @@ class Saving:
     def take(self, *, passing: bool) -> Saves:
         """What the next commit is to store; with `passing` also of some that have not asked."""
         if passing:
-            for _ in range(min(_PASSING, len(self._active))):
-                self._asked[self._active[0]] = None
-                self._active.rotate(-1)
+            for saver in tuple(islice(self._active, _PASSING)):
+                self._asked[saver] = None
+                self._active[saver] = self._active.pop(saver)  # the last one to be looked at again
         done = self._next or asyncio.get_running_loop().create_future()
         self._next = None
         asked, self._asked = self._asked, {}
@@ -132,7 +132,7 @@ class Saving:
 
     def take_all(self) -> Saves:
         """What all that are active have to store."""
-        self._asked.update(dict.fromkeys(self._active))
+        self._asked.update(self._active)
         return self.take(passing=False)
 
     def end(self, error: Exception) -> None:

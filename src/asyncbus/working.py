@@ -72,8 +72,12 @@ class Working(Resuming):
     async def _work(self) -> None:
         """Handle events, one at a time, until nothing more is handed out."""
         handle = self._handle_many if self._is_bare else self._handle_one
+        began = self._monotonic()
         while (held := await self._next_held()) is not None:
             await handle(held)
+            if self._monotonic() - began >= SLICE:  # a handler that never waits gives others a turn
+                await asyncio.sleep(0)
+                began = self._monotonic()
 
     async def _handle_many(self, held: Held | None) -> None:
         """Handle what is at hand, and give others a turn after each slice of time."""
