@@ -80,7 +80,9 @@ class Closing(Consuming):
     async def _close_in_order(self, *, deliver: bool) -> None:
         ends = asyncio.get_running_loop().time() + self._close_timeout
         try:
-            await self._end_consumers(self._close_timeout if deliver else 0, self._closers)
+            timeout = self._close_timeout if deliver else 0
+            with move_on_after(timeout + 3 * _GRACE):  # they cancel what is late, and store where they are
+                await self._end_consumers(timeout, self._closers)
             await self._finish_within_limit(ends)
         finally:
             # Also where this task is cancelled, as all are when a loop is shut down: the file must not stay locked.

@@ -198,6 +198,8 @@ class Consumer(Working):
         if self.is_open or self._closing is None:
             excused = {self._limited.get(caller, caller) for caller in callers if caller is not None}
             self._begin_end(timeout, excused, outcomes=outcomes)
+        elif not outcomes and self._landed is not None and not self._landed.done():
+            self._landed.set_result(None)  # perhaps by the very task whose outcomes somebody else waits for
         if self._closing is not None:
             await self._closing.finished()
         return self._unfinished

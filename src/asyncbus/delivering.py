@@ -288,9 +288,11 @@ class Delivering:
             text = error.reason
         else:
             text = error if isinstance(error, str) else f"{type(error).__name__}: {error}"
-        self.last_error = text
+        # A file's name, say, may hold what UTF-8 does not.
+        text = self.last_error = text.encode("utf-8", "backslashreplace").decode()
         trace = "" if isinstance(error, str | HandlerTimeoutError) else "".join(traceback.format_exception(error))
-        failure = Failure(attempt=held.attempts, error=text, traceback=trace[-_LONGEST:], at=self._clock.now())
+        trace = trace[-_LONGEST:].encode("utf-8", "backslashreplace").decode()
+        failure = Failure(attempt=held.attempts, error=text, traceback=trace, at=self._clock.now())
         held.failures = (*held.failures, failure)[-_FAILURES:]
 
     def _leave_flight(self, held: Held) -> None:

@@ -47,7 +47,7 @@ class Registry:
         # Asked for once, for there is one writer, and that is this bus; and what it has stored since.
         self._loaded = _Shared(self._load)
         self._stored: dict[str, ConsumerState | None] = {}
-        self._counts = _Shared(lambda: ask(self._store.dead_letter_counts()))
+        self._counts = _Shared(self._count)
 
     # -------------------------------------------------------------------------------------------- those that are active
 
@@ -114,6 +114,9 @@ class Registry:
     async def _load(self) -> Mapping[str, ConsumerState]:
         return {state.name: state for state in await ask(self._store.consumers())}
 
+    async def _count(self) -> Mapping[str, int]:
+        return await ask(self._store.dead_letter_counts())
+
     async def state(self, name: str) -> ConsumerState | None:
         """What is stored of a consumer, or None."""
         if name not in self._stored:
@@ -127,7 +130,7 @@ class Registry:
         try:
             return (await self._counts.value()).get(name, 0)
         finally:
-            self._counts = _Shared(self._counts.make)
+            self._counts = _Shared(self._count)
 
     def note(self, change: Change) -> None:
         """A change was stored."""
@@ -138,7 +141,7 @@ class Registry:
 
     async def statistics(self) -> list[ConsumerStatistics]:
         """Of all that are known, by name."""
-        counts = await ask(self._store.dead_letter_counts())
+        counts = await self._count()
         known = await self._load()
         return [
             self._active[name].statistics() if name in self._active else self._at_rest(known[name], counts.get(name, 0))
@@ -274,11 +277,11 @@ class _Shared(Generic[T]):
     """
 
     def __init__(self, make: Callable[[], Coroutine[Any, Any, T]]) -> None:
-        self.make = make
+        self._make = make
         self._asking: asyncio.Task[T] | None = None
 
     async def value(self) -> T:
         """What was answered; asked again where that raised."""
         if self._asking is None or (self._asking.done() and (self._asking.cancelled() or self._asking.exception())):
-            self._asking = asyncio.create_task(self.make(), name="asyncbus look up consumers")
+            self._asking = asyncio.create_task(self._make(), name="asyncbus look up consumers")
         return await asyncio.shield(self._asking)

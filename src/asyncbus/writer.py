@@ -69,16 +69,23 @@ class Writer:
             batch = await self._inbox.take()
             if batch is None:
                 return
-            saves = None if self._saving is None else self._saving.take(passing=bool(batch.submissions))
-            if saves is not None and saves.changes:
-                await self._write(batch, saves)
+            if self._saving is not None:
+                await self._write_with(batch, self._saving.take(passing=bool(batch.submissions)))
             elif batch.submissions:
                 await self._write(batch)
-            if saves is not None:
-                saves.settle(batch.error if saves.changes else None)
             for command in batch.commands:
                 await command()
             self._inbox.settle(batch)
+
+    async def _write_with(self, batch: Batch, saves: Saves) -> None:
+        """Write a batch, and in the same commit what consumers have to store."""
+        error: Exception | None = StoreFailedError("the writer was cancelled", outcome_unknown=True)
+        try:
+            if batch.submissions or saves.changes:
+                await self._write(batch, saves if saves.changes else None)
+            error = batch.error if saves.changes else None
+        finally:
+            saves.settle(error)
 
     async def _write(self, batch: Batch, saves: Saves | None = None) -> None:
         submissions = batch.submissions
@@ -174,7 +181,7 @@ class Writer:
         unawaited = sum(id(submission) not in awaited for submission in submissions)
         self.failed += len(submissions)
         self.failed_unawaited += unawaited
-        if unawaited or batch.error is error:
+        if unawaited or (submissions and batch.error is error):
             log.error("events not stored: %d (nobody waits for %d of them): %s", len(submissions), unawaited, error)
 
 

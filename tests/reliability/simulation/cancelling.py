@@ -15,6 +15,8 @@ SOURCES: Final = Path(asyncbus.__file__).parent
 
 LEFT_OUT: Final = {
     "clock": "a scene has one of its own",
+    "effects": "no scene has a database of the user's: tests/test_effects_*.py cancel each of its awaits",
+    "fencing": "as effects",
     "tail": "no scene is read-only",
 }
 """Modules in which nobody is cancelled, and why; those of the stores, `asyncbus.store`, have tests of their own."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from random import Random
 from typing import Any, Final, TypeVar
 
@@ -12,15 +12,19 @@ from msgspec import Struct
 from asyncbus import (
     Appended,
     Bounds,
+    ConsumerState,
     EventFilter,
     Features,
     MemoryStore,
     Page,
+    ParkedEvent,
+    ParkedFilter,
     Pattern,
     Record,
     StoreFailedError,
     StoreFullError,
 )
+from asyncbus.store.consumers import Change
 from tests.reliability.simulation.loop import TURN, SimulatedLoop
 
 T = TypeVar("T")
@@ -49,6 +53,10 @@ class Ledger:
         given: the data of all that the writer ever handed to the store.
         floor: all up to it was removed.
         problems: promises that the store's content itself has broken.
+        states: of consumers, as they were stored last.
+        parked: dead letters, by consumer and sequence.
+        is_settled: says whether an event may count as done by a consumer.
+        untrue: what was stored of consumers and is not so.
     """
 
     def __init__(self) -> None:
@@ -57,6 +65,26 @@ class Ledger:
         self.floor = 0
         self.problems: list[str] = []
         self._ids: dict[str, int] = {}
+        self.states: dict[str, ConsumerState] = {}
+        self.parked: set[tuple[str, int]] = set()
+        self._numbers: dict[int, tuple[str, int]] = {}
+        self.is_settled: Callable[[str, Row], bool] = lambda name, row: True
+        self.untrue: list[str] = []
+
+    def note(self, changes: Sequence[Change], letters: Sequence[ParkedEvent]) -> None:
+        """These changes are durable, and then all dead letters are these."""
+        self.parked = {(letter.consumer, letter.record.sequence) for letter in letters}
+        for change in changes:
+            if isinstance(change, ConsumerState):
+                self.states[change.name] = change
+                self.untrue += [
+                    f"{change.name} does not owe {row.sequence} any more, though it is not done: {change}"
+                    for row in self.rows.values()
+                    if row.sequence > self.floor
+                    and not _owes(change, row.sequence)
+                    and (change.name, row.sequence) not in self.parked
+                    and not self.is_settled(change.name, row)
+                ]
 
     @property
     def head(self) -> int:
@@ -76,6 +104,10 @@ class Ledger:
         """All up to it is not retained any more."""
         self.floor = floor
         self._ids = {id: sequence for id, sequence in self._ids.items() if sequence > floor}
+
+
+def _owes(state: ConsumerState, sequence: int) -> bool:
+    return sequence > state.settled_to or (sequence > state.checkpoint and sequence in state.owed)
 
 
 class Lane:
@@ -135,6 +167,10 @@ class Faults:
         self.full = False
         self.failed = False
 
+    def end(self) -> None:
+        """Nothing is wrong from now on."""
+        self._often = 0
+
     def before(self) -> None:
         """Raised instead of writing."""
         if self.failed:
@@ -177,7 +213,7 @@ class SimulatedStore:
 
     @property
     def features(self) -> Features:
-        return Features(batch_limit=self._batch_limit)
+        return Features(batch_limit=self._batch_limit, consumers=True)
 
     async def open(self) -> Bounds:
         bounds = await self._writing.do(lambda: _at_once(self._inner.open()))
@@ -194,13 +230,33 @@ class SimulatedStore:
         self._faults.after()
         return appended
 
-    def _keep(self, records: Sequence[Record]) -> Appended:
-        appended = _at_once(self._inner.append(records))
+    def _keep(self, records: Sequence[Record], changes: Sequence[Change] = ()) -> Appended:
+        appended = _at_once(self._inner.commit(records, changes) if changes else self._inner.append(records))
         for place, record in enumerate(records):
             if place not in appended.duplicates:
                 self.ledger.add(Row(record.sequence, record.type, record.data, record.recorded_at, record.id))
         self.ledger.remove(appended.floor)
         return appended
+
+    async def commit(self, records: Sequence[Record], changes: Sequence[Change]) -> Appended:
+        self.ledger.given.update(record.data for record in records)
+        return await self._writing.do(lambda: self._commit(records, changes))
+
+    def _commit(self, records: Sequence[Record], changes: Sequence[Change]) -> Appended:
+        self._faults.before()
+        appended = self._keep(records, changes)
+        self.ledger.note(changes, _at_once(self._inner.dead_letters(ParkedFilter())))
+        self._faults.after()
+        return appended
+
+    async def consumers(self) -> Sequence[ConsumerState]:
+        return await self._reading.do(lambda: _at_once(self._inner.consumers()))
+
+    async def dead_letters(self, wanted: ParkedFilter) -> Sequence[ParkedEvent]:
+        return await self._reading.do(lambda: _at_once(self._inner.dead_letters(wanted)))
+
+    async def dead_letter_counts(self) -> Mapping[str, int]:
+        return await self._reading.do(lambda: _at_once(self._inner.dead_letter_counts()))
 
     async def read(self, after: int, pattern: Pattern, limit: int) -> Page:
         await self._reading.do(_nothing)

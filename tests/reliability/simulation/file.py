@@ -15,7 +15,8 @@ import aiosqlite.core
 import anyio.to_thread
 from msgspec.structs import replace
 
-from asyncbus import Appended, Features, Record, SQLiteStore
+from asyncbus import Appended, Features, ParkedFilter, Record, SQLiteStore
+from asyncbus.store.consumers import Change
 from asyncbus.store.gil import GilYielder
 from tests.reliability.simulation.disk import Faults, Lane, Ledger, Row
 from tests.reliability.simulation.loop import SimulatedLoop
@@ -55,6 +56,14 @@ class File(SQLiteStore):
         self.ledger.given.update(record.data for record in records)
         self._faults.before()
         appended = await super().append(records)
+        self._faults.after()
+        return appended
+
+    async def commit(self, records: Sequence[Record], changes: Sequence[Change]) -> Appended:
+        self.ledger.given.update(record.data for record in records)
+        self._faults.before()
+        appended = await super().commit(records, changes)
+        self.ledger.note(changes, await super().dead_letters(ParkedFilter()))
         self._faults.after()
         return appended
 

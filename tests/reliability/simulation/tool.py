@@ -14,8 +14,9 @@ from typing import Any, Final
 from msgspec import Struct
 
 from asyncbus import EventBus, MemoryStore
-from tests.reliability.simulation import checks
+from tests.reliability.simulation import checks, consumers
 from tests.reliability.simulation.cancelling import Cancelling, Place, awaits
+from tests.reliability.simulation.consumers import administer, consume, take
 from tests.reliability.simulation.disk import Faults, Lane, Ledger, SimulatedStore
 from tests.reliability.simulation.file import File
 from tests.reliability.simulation.loop import SimulatedLoop
@@ -26,12 +27,15 @@ from tests.reliability.trials import MEMORY, Figures, Tool, Violation, quiet
 
 _ACTORS: Final = (
     *("publisher",) * 6,
-    *("reader", "asyncbus handler") * 2,
-    *("host", "clear", "flush", "drain", "close", "replay", "wait for", "query", "unsubscribe"),
+    *("reader", "asyncbus handler", "consumer", "asyncbus consumer") * 2,
+    *("host", "clear", "flush", "drain", "close", "replay", "wait for", "query", "unsubscribe", "taker", "administer"),
 )
 """Who may be cancelled, as tasks are in any program."""
 
-_BUS: Final = ("asyncbus writer", "asyncbus wait for", "asyncbus close", "asyncbus open", "asyncbus undo")
+_BUS: Final = (
+    *("asyncbus writer", "asyncbus wait for", "asyncbus close", "asyncbus open", "asyncbus undo"),
+    *("asyncbus end consumers", "asyncbus look up consumers"),
+)
 """What a bus runs for itself, and nobody but a loop that is shut down cancels."""
 
 _LOOKING: Final = ((replay, "replay"), (query, "query"))
@@ -116,6 +120,10 @@ class _Scene:
             clock=VirtualClock(self.loop, random),
         )
         self.world = World(self.loop, random, bus, self.ledger, removes=removes)
+        names = self.world.names
+        self.ledger.is_settled = lambda name, row: (
+            name not in names or row.sequence in names[name].done or not names[name].wants(row.type)
+        )
         self.cancelling = (
             self._cancelling(aim or random.choice(PLACES), random.choice((1, 1, 2, 5)))
             if aim or random.random() < 0.6
@@ -156,17 +164,36 @@ class _Scene:
         actors += [self._start(kind(world, name), name) for kind, name in _LOOKING if random.random() < 0.3]
         if random.random() < 0.3:
             self._start(wait_for(world, "wait for"), "wait for")
+        for name in self._names("consumer", 0, 2):
+            actors.append(self._start(consume(world, name), name))
+        if random.random() < 0.2:
+            self._start(take(world, "taker 0"), "taker 0")
+        if random.random() < 0.3:
+            actors.append(self._start(administer(world), "administer"))
         others = (flush, drain, unsubscribe, *((clear,) if world.removes else ()))
         actors += [self._start(other(world), other.__name__) for other in others if random.random() < 0.4]
         if random.random() < 0.1:
             self._start(close(world), "close")
         await self.loop.idle()
         found = [] if world.closing or host.done() else list(checks.while_quiet(world, actors, harmed=self.harmed))
+        if not (world.closing or host.done() or self.harmed or self.struck or world.removes or self.faults.full):
+            found += consumers.while_quiet(world)
         if found:
             raise Violation("; ".join(found) + "\n" + self.loop.waiting())
         world.leaving.set()
         await self.loop.idle()
-        return [*self._left(), *checks.after(world, harmed=self.harmed, faults=self.faults)]
+        found = [*self._left(), *checks.after(world, harmed=self.harmed, faults=self.faults), *consumers.after(world)]
+        if not (found or self.harmed or self.struck or world.removes):
+            found = await self._again()
+        return found
+
+    async def _again(self) -> list[str]:
+        """What is found when the log is opened once more."""
+        self.faults.end()
+        self.loop.steps = ()
+        clock = VirtualClock(self.loop, self.random)
+        async with EventBus(self.store, close_timeout=0.1, clock=clock) as bus:
+            return await consumers.live_again(self.world, bus)
 
     def _names(self, kind: str, least: int, most: int) -> list[str]:
         return [f"{kind} {number}" for number in range(self.random.randint(least, most))]
@@ -195,7 +222,7 @@ class _Scene:
                 yield f"{name} was cancelled, and swallowed it"
             elif task in self._actors and task.cancelled() and not (task in self.struck or self.harmed):
                 yield f"{name} was not cancelled, but raised it"
-            elif not (task.cancelled() or name.startswith("asyncbus wait for") or task.exception() is None):
+            elif not (task.cancelled() or _may_raise(name) or task.exception() is None):
                 yield f"{name} raised {task.exception()!r}"
         if self.store.opened:
             yield "the store was not closed"
@@ -210,10 +237,17 @@ class _Scene:
                 "cancelled": len(self.struck),
                 "stored": self.ledger.head,
                 "delivered": sum(len(reader.got) for reader in self.world.readers),
+                "consumed": sum(len(named.done) for named in self.world.names.values()),
+                "dead letters": len(self.ledger.parked),
                 "outcomes unknown": outcomes["unknown"],
                 "turns": self.loop.turns,
             }
         )
+
+
+def _may_raise(name: str) -> bool:
+    """Whether a task has somebody who looks at what it raises: who waits for an event, or judges a handler."""
+    return name.startswith("asyncbus wait for") or name.endswith(" handler")
 
 
 TOOL = Tool(

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from msgspec import Struct, field
 
-from asyncbus import AsyncBusError, BusClosedError, Event, EventBus, PendingReceipt, Receipt, Subscription
+from asyncbus import AsyncBusError, BusClosedError, Consumer, Event, EventBus, PendingReceipt, Receipt, Subscription
 from asyncbus.events import to_microseconds
 from asyncbus.options import WhenFull
 from tests.reliability.simulation.disk import START, Ledger
@@ -80,6 +80,26 @@ class Reader(Struct, eq=False):
     error: BaseException | None = None
 
 
+class Named(Struct, eq=False):
+    """A durable consumer, in all of its lives.
+
+    Attributes:
+        consumer: the one that has the name, or had it last.
+        done: of what somebody has said that it is done.
+        left: it went away by itself, or was cancelled.
+    """
+
+    name: str
+    pattern: str
+    consumer: Consumer | None = None
+    done: set[int] = field(default_factory=set)
+    left: bool = False
+
+    def wants(self, type: str) -> bool:
+        """Whether an event of this type is its business."""
+        return type.startswith(self.pattern[:-1]) if self.pattern.endswith("*") else type == self.pattern
+
+
 class World(Struct, eq=False):
     """One scene.
 
@@ -104,6 +124,7 @@ class World(Struct, eq=False):
     attempts: list[Attempt] = field(default_factory=list)
     pending: list[tuple[Attempt, PendingReceipt]] = field(default_factory=list)
     readers: list[Reader] = field(default_factory=list)
+    names: dict[str, Named] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
     def expect(self, kept: bool, promise: str) -> None:
@@ -165,6 +186,12 @@ class World(Struct, eq=False):
         self.expect(not reader.closed, f"delivered {sequence} to {reader.name}, which was closed")
         reader.got.append(sequence)
         self.acknowledged = max(self.acknowledged, sequence)
+
+    def named(self, name: str) -> Named:
+        """The consumer of this name."""
+        if name not in self.names:
+            self.names[name] = Named(name, self.random.choice(("*", "a", "a.*", "c*")))
+        return self.names[name]
 
     def subscribe(self, name: str, handler: Any = None) -> Reader | None:
         """A subscription of some kind, and what it is owed; None: the bus is closed."""
