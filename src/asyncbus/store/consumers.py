@@ -44,7 +44,7 @@ class ConsumerState(Struct, frozen=True, kw_only=True):
         created_at: microseconds since 1970.
         active_since: microseconds since 1970; 0 after a clean end.
         redelivered: deliveries that were not an event's first.
-        last_error: of the last attempt that failed; None: there was none.
+        last_error: of the last attempt that failed, as text that UTF-8 can hold; None: there was none.
     """
 
     name: str
@@ -64,7 +64,7 @@ class ConsumerState(Struct, frozen=True, kw_only=True):
 
 
 class Failure(Struct, frozen=True, kw_only=True):
-    """One attempt that failed.
+    """One attempt that failed; its texts are such as UTF-8 can hold, which an exception's message need not be.
 
     Attributes:
         attempt: which, from 1 on.

@@ -99,7 +99,7 @@ class Parking(KeptLogs):
             same(parking(await store.dead_letters(EVERY_LETTER)), expected, "dead letters")
             same(dict(await store.dead_letter_counts()), {"two": 3}, "dead_letter_counts()")
 
-    async def test_filters_combine_as_in_a_plain_list(self) -> None:
+    async def test_filters_of_dead_letters_combine_as_in_a_plain_list(self) -> None:
         random = Random(60)  # noqa: S311  # seeded, not secret
         names = ["one", "two", AWKWARD]
         types = ["a", "a.b", "a.b.c", "ab", "b", "a_b"]
@@ -115,6 +115,23 @@ class Parking(KeptLogs):
                 wanted = _question(random, names, len(events), numbers)
                 found = [letter for letter in log if wanted.matches(letter)][: wanted.limit]
                 same(shown(await store.dead_letters(wanted)), shown(found), f"question {number}: {wanted}")
+
+    async def test_ranges_of_dead_letters_take_their_beginning_and_leave_out_their_end(self) -> None:
+        async with self.keeping() as store:
+            events = await stored(store, [record("a", place) for place in range(5)])
+            letters = [parked("one", event, parked_at=place * 10) for place, event in enumerate(events, 1)]
+            await store.commit([], letters)
+            for low, high in ((0, 2), (0, 5), (1, 2), (1, 1), (2, 4), (3, 1)):
+                expected = [("one", event.sequence) for event in events[low:high]]
+                for wanted in (
+                    ParkedFilter(start_sequence=events[low].sequence, stop_sequence=events[high - 1].sequence + 1),
+                    ParkedFilter(start_parked=low * 10 + 10, stop_parked=high * 10 + 10),
+                    ParkedFilter(start_parked=low * 10 + 1, stop_parked=high * 10 + 1),
+                ):
+                    same(parking(await store.dead_letters(wanted)), expected, f"{wanted}")
+            between = ParkedFilter(start_sequence=events[1].sequence, stop_sequence=events[3].sequence)
+            expected = [("one", event.sequence) for event in events[1:3]]
+            same(parking(await store.dead_letters(between)), expected, f"{between}")
 
     async def test_dead_letters_come_in_pages(self) -> None:
         async with self.keeping() as store:
