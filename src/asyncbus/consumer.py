@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Collection, Sequence
 from copy import copy
 from functools import partial
+from math import inf
 from types import TracebackType
 from typing import Any, Self
 
@@ -59,7 +60,11 @@ class Consumer(Working):
         self._retries: dict[Held, asyncio.Task[None]] = {}
         self._last: Held | None = None
         self._tried_again: dict[Held, asyncio.Future[bool]] = {}
-        self._landed: asyncio.Future[None] | None = None
+        # Of its end: the workers it does not wait for, whether it waits for the outcomes of what an iterating consumer has
+        # handed out, and what tells it to look again.
+        self._excused: set[asyncio.Task[Any] | None] = set()
+        self._waits_for_outcomes = False
+        self._stirred: asyncio.Future[None] | None = None
         self._closing: Shielded | None = None
         self._unfinished = 0
 
@@ -195,11 +200,12 @@ class Consumer(Working):
         Returns:
             How many events are given back.
         """
+        self._excused |= {self._limited.get(caller, caller) for caller in callers if caller is not None}
         if self.is_open or self._closing is None:
-            excused = {self._limited.get(caller, caller) for caller in callers if caller is not None}
-            self._begin_end(timeout, excused, outcomes=outcomes)
-        elif not outcomes and self._landed is not None and not self._landed.done():
-            self._landed.set_result(None)  # perhaps by the very task whose outcomes somebody else waits for
+            self._begin_end(timeout, outcomes=outcomes)
+        else:
+            self._waits_for_outcomes = self._waits_for_outcomes and outcomes
+            self._stir()  # perhaps this is the very task for which somebody else's call waits
         if self._closing is not None:
             await self._closing.finished()
         return self._unfinished
@@ -211,40 +217,47 @@ class Consumer(Working):
         self.error = error
         if error is not None:
             log.error("consumer %s has ended: %s", self.name, error)
-        self._begin_end(None, set(), outcomes=False)
+        self._begin_end(None, outcomes=False)
 
-    def _begin_end(self, timeout: float | None, excused: set[asyncio.Task[Any] | None], *, outcomes: bool) -> None:
+    def _begin_end(self, timeout: float | None, *, outcomes: bool) -> None:
         self._stop_handing_out()
-        self._closing = Shielded(
-            partial(self._finish, timeout, excused, outcomes=outcomes), f"asyncbus close consumer {self.name}"
-        )
+        self._waits_for_outcomes = outcomes
+        self._closing = Shielded(partial(self._finish, timeout), f"asyncbus close consumer {self.name}")
 
-    async def _finish(self, timeout: float | None, excused: set[asyncio.Task[Any] | None], *, outcomes: bool) -> None:
+    async def _finish(self, timeout: float | None) -> None:
         try:
-            await self._wait_for_flight(timeout, excused, outcomes=outcomes)
+            await self._wait_for_flight(timeout)
         finally:
             try:
-                await self._cancel(excused)
+                await self._cancel()
                 await self._rest()
             finally:
                 self._let_go()
 
-    async def _wait_for_flight(
-        self, timeout: float | None, excused: set[asyncio.Task[Any] | None], *, outcomes: bool
-    ) -> None:
-        waited_for: list[asyncio.Future[Any]] = [
-            worker for worker in self._workers if worker not in excused and not worker.done()
-        ]
-        if outcomes and self._handler is None and self.in_flight:
-            self._landed = asyncio.get_running_loop().create_future()
-            waited_for.append(self._landed)
-        if waited_for:
-            await asyncio.wait(waited_for, timeout=timeout)
+    async def _wait_for_flight(self, timeout: float | None) -> None:
+        loop = asyncio.get_running_loop()
+        ends = inf if timeout is None else loop.time() + timeout
+        while True:
+            working = [worker for worker in self._workers if worker not in self._excused and not worker.done()]
+            is_owed = self._waits_for_outcomes and self._handler is None and bool(self.in_flight)
+            remaining = ends - loop.time()
+            if remaining <= 0 or not (working or is_owed):
+                return
+            self._stirred = loop.create_future()
+            await asyncio.wait(
+                [*working, self._stirred],
+                timeout=None if timeout is None else remaining,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
 
-    async def _cancel(self, excused: set[asyncio.Task[Any] | None]) -> None:
+    def _stir(self) -> None:
+        if self._stirred is not None and not self._stirred.done():
+            self._stirred.set_result(None)
+
+    async def _cancel(self) -> None:
         """End what did not end by itself: what was in flight is given back."""
         tasks = {task for task in (*self._workers, self._task, *self._retries.values()) if task and not task.done()}
-        tasks -= excused
+        tasks -= self._excused
         for task in tasks:
             task.cancel()
         if tasks:
@@ -292,8 +305,8 @@ class Consumer(Working):
 
     def _leave_flight(self, held: Held) -> None:
         super()._leave_flight(held)
-        if self._landed is not None and not self.in_flight and not self._landed.done():
-            self._landed.set_result(None)
+        if not self.in_flight:
+            self._stir()
 
     def _later(self, held: Held, delay: float) -> None:
         async def wait() -> None:

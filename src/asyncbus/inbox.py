@@ -219,11 +219,11 @@ class Inbox:
         if error is not None:
             raise error
 
-    def withdraw(self, submissions: Sequence[Submission]) -> None:
-        """Take back what the writer has not taken, and let others have the room."""
+    def withdraw(self, submissions: Sequence[Submission]) -> bool:
+        """Take back what the writer has not taken, and let others have the room; False: it has taken it."""
         batch = submissions[0].batch
         if batch.taken:
-            return
+            return False
         for submission in submissions:
             submission.batch = OUTSIDE
         self.withdrawn += len(submissions)
@@ -235,6 +235,7 @@ class Inbox:
             batch.size -= payload_size(submissions)
             self._count_full()
             self._admit()
+        return True
 
     def _waiting_task(self) -> Task:
         if not self.watch_tasks:

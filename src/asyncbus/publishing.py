@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterable, Mapping, Sized
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from copy import copy
 from datetime import datetime
 from typing import Any, Literal, NoReturn, TypeAlias, overload
@@ -16,6 +16,7 @@ from asyncbus.errors import (
     InboxFullError,
     InvalidOptionError,
     PublishOutcomeUnknownError,
+    WouldDeadlockError,
     WrongEventLoopError,
     WrongThreadError,
 )
@@ -122,10 +123,18 @@ class Publishing:
             return PendingReceipt(submission, inbox)
         try:
             await inbox.settling(submission.batch, (submission,))
+        except WouldDeadlockError:
+            await self._go_on((submission,))
         except BaseException:
             inbox.withdraw((submission,))
             raise
         return outcome(submission)
+
+    async def _go_on(self, submissions: Sequence[Submission]) -> None:
+        """Inside `except WouldDeadlockError`: wait on, if the writer has taken them before this was heard of."""
+        if self._inbox.withdraw(submissions):
+            raise  # noqa: PLE0704  # the error that is being handled
+        await self._inbox.settling(submissions[0].batch, submissions)
 
     async def _publish_within(self, timeout: float, submission: Submission, ack: Ack) -> Receipt | PendingReceipt:
         inbox = self._inbox
@@ -135,7 +144,10 @@ class Publishing:
                     await inbox.wait_in_line((submission,))
                 if ack == "accepted":
                     return PendingReceipt(submission, inbox)
-                await inbox.settling(submission.batch, (submission,))
+                try:
+                    await inbox.settling(submission.batch, (submission,))
+                except WouldDeadlockError:
+                    await self._go_on((submission,))
         except TimeoutError:
             inbox.withdraw((submission,))
             if submission.batch is OUTSIDE:
@@ -250,6 +262,8 @@ class Publishing:
         batch = submissions[0].batch
         try:
             await self._inbox.settling(batch, submissions)
+        except WouldDeadlockError:
+            await self._go_on(submissions)
         except BaseException:
             self._inbox.withdraw(submissions)
             raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from asyncbus import (
@@ -19,6 +20,7 @@ from asyncbus import (
     StaleAckError,
     UnknownAckError,
 )
+from asyncbus.options import Start
 from tests.reliability.simulation.world import Named, World
 
 _NOT_TAKEN = (UnknownAckError, StaleAckError, ConsumerClosedError)
@@ -71,6 +73,9 @@ def _begin(world: World, named: Named, handler: Any = None, **others: Any) -> Co
 
 
 def _handler(world: World, named: Named, kind: str) -> Any:
+    if world.random.random() < 0.3:
+        return _bare_handler(world, named)
+
     async def handler(event: Event, delivery: Delivery) -> None:
         _handed_out(world, named, event)
         await world.pause()
@@ -82,9 +87,24 @@ def _handler(world: World, named: Named, kind: str) -> Any:
     return handler
 
 
+def _bare_handler(world: World, named: Named) -> Any:
+    """One that wants the event only; now and then it takes longer than a handler may keep the loop."""
+
+    async def handler(event: Event) -> None:
+        _handed_out(world, named, event)
+        if world.random.random() < 0.3:
+            world.loop.pass_time(0.006)
+        await world.pause()
+        if world.random.random() < 0.2:
+            raise ValueError("a handler that fails now and then")
+        named.done.add(event.sequence)
+
+    return handler
+
+
 def _handed_out(world: World, named: Named, event: Event) -> None:
     sequence = event.sequence
-    is_parked = (named.name, sequence) in world.ledger.parked
+    is_parked = (named.name, sequence) in world.ledger.parked or named.sought
     world.expect(sequence in world.ledger.rows, f"{named.name} has got {sequence} before it was durable")
     world.expect(sequence not in named.done or is_parked, f"{named.name} has got {sequence} again, though it was done")
     world.expect(_is_begun(world, named, sequence), f"{named.name} has got {sequence} before that was stored")
@@ -92,6 +112,8 @@ def _handed_out(world: World, named: Named, event: Event) -> None:
 
 def _is_begun(world: World, named: Named, sequence: int) -> bool:
     """Whether the store knows that an event may have been handed out."""
+    if named.sought:
+        return True
     state = world.ledger.states.get(named.name)
     if (named.name, sequence) in world.ledger.parked:
         return True
@@ -164,28 +186,60 @@ async def _settle(world: World, named: Named, delivery: Delivery) -> None:
 
 
 async def administer(world: World) -> None:
-    """Pause, go on, look, and have dead letters tried again."""
+    """Look at consumers, pause and move them, wait for them, and have dead letters tried again."""
     await world.opened.wait()
-    for _ in range(3):
+    await asyncio.sleep(world.random.choice((0, 0.0003, 0.002)))
+    for _ in range(4):
         await world.pause()
-        if not world.names:
-            continue
-        named = world.random.choice(tuple(world.names.values()))
-        try:
-            match world.random.randrange(4):
-                case 0:
-                    await world.bus.pause(named.name)
-                    await world.pause()
-                    await world.bus.resume(named.name)
-                case 1:
-                    await world.bus.consumers()
-                case 2:
-                    await world.bus.dead_letters(named.name)
-                case 3:
-                    async with asyncio.timeout(0.003):
-                        await world.bus.retry_dead_letters(named.name)
-        except (AsyncBusError, TimeoutError):
-            pass
+        if world.names:
+            with suppress(AsyncBusError, TimeoutError):
+                await world.random.choice(_ADMINISTERING)(world, world.random.choice(tuple(world.names.values())))
+
+
+async def _pause(world: World, named: Named) -> None:
+    await world.bus.pause(named.name)
+    await world.pause()
+    await world.bus.resume(named.name)
+
+
+async def _look(world: World, named: Named) -> None:
+    await world.bus.consumers()
+    await world.bus.dead_letters(named.name)
+
+
+async def _wait(world: World, named: Named) -> None:
+    head = world.bus.statistics().head
+    await world.bus.wait_processed(named.name, head, timeout=0.003)
+    state = world.bus.statistics().consumers
+    world.expect(
+        named.sought or all(each.checkpoint >= head for each in state if each.name == named.name),
+        f"{named.name} has not processed {head}",
+    )
+
+
+async def _retry(world: World, named: Named) -> None:
+    async with asyncio.timeout(0.003):
+        await world.bus.retry_dead_letters(named.name)
+
+
+async def _discard(world: World, named: Named) -> None:
+    named.discarded = True
+    await world.bus.discard_dead_letters(named.name)
+
+
+async def _seek(world: World, named: Named) -> None:
+    named.sought = True
+    start: Start = world.random.choice(("earliest", "latest", world.moment()))
+    async with asyncio.timeout(0.003):
+        await world.bus.seek(named.name, start=start)
+
+
+async def _delete(world: World, named: Named) -> None:
+    named.sought = True
+    await world.bus.delete_consumer(named.name)
+
+
+_ADMINISTERING = (_pause, _look, _wait, _wait, _retry, _retry, _retry, _discard, _seek, _delete)
 
 
 # ---------------------------------------------------------------------------------------------- what must hold of them
@@ -197,7 +251,14 @@ def while_quiet(world: World) -> Iterator[str]:
         return
     for named in world.names.values():
         consumer = named.consumer
-        if consumer is None or named.left or not consumer.is_open or consumer.is_paused or consumer.in_flight:
+        if (
+            consumer is None
+            or named.left
+            or named.sought
+            or not consumer.is_open
+            or consumer.is_paused
+            or consumer.in_flight
+        ):
             continue  # what is in flight may hold up others, and nobody says what becomes of it
         missing = [row.sequence for row in _wanted(world, named) if not _is_settled(world, named, row.sequence)]
         if missing:
@@ -216,7 +277,7 @@ def _wanted(world: World, named: Named) -> list[Any]:
 
 
 def _is_settled(world: World, named: Named, sequence: int) -> bool:
-    return sequence in named.done or (named.name, sequence) in world.ledger.parked
+    return sequence in named.done or (named.name, sequence) in world.ledger.ever_parked
 
 
 def owes(state: ConsumerState | None, sequence: int) -> bool:
@@ -231,8 +292,10 @@ async def live_again(world: World, bus: EventBus) -> list[str]:
     problems: list[str] = []
     stored = dict(world.ledger.states)
     for named in world.names.values():
+        if named.sought:
+            continue
         state = stored.get(named.name)
-        parked = {sequence for name, sequence in world.ledger.parked if name == named.name}
+        parked = {sequence for name, sequence in world.ledger.ever_parked if name == named.name}
         got: dict[int, int] = {}
 
         def handler(event: Event, delivery: Delivery, got: dict[int, int] = got) -> None:

@@ -54,7 +54,7 @@ class Ledger:
         floor: all up to it was removed.
         problems: promises that the store's content itself has broken.
         states: of consumers, as they were stored last.
-        parked: dead letters, by consumer and sequence.
+        parked: dead letters, by consumer and sequence; and all there ever were.
         is_settled: says whether an event may count as done by a consumer.
         untrue: what was stored of consumers and is not so.
     """
@@ -67,13 +67,20 @@ class Ledger:
         self._ids: dict[str, int] = {}
         self.states: dict[str, ConsumerState] = {}
         self.parked: set[tuple[str, int]] = set()
-        self._numbers: dict[int, tuple[str, int]] = {}
+        self.ever_parked: set[tuple[str, int]] = set()
         self.is_settled: Callable[[str, Row], bool] = lambda name, row: True
         self.untrue: list[str] = []
 
     def note(self, changes: Sequence[Change], letters: Sequence[ParkedEvent]) -> None:
         """These changes are durable, and then all dead letters are these."""
+        before = self.parked
         self.parked = {(letter.consumer, letter.record.sequence) for letter in letters}
+        self.ever_parked |= self.parked
+        self.untrue += [
+            f"the dead letter {sequence} of {name} is gone, though it was not done"
+            for name, sequence in before - self.parked
+            if not self.is_settled(name, self.rows[sequence])
+        ]
         for change in changes:
             if isinstance(change, ConsumerState):
                 self.states[change.name] = change
@@ -82,7 +89,7 @@ class Ledger:
                     for row in self.rows.values()
                     if row.sequence > self.floor
                     and not _owes(change, row.sequence)
-                    and (change.name, row.sequence) not in self.parked
+                    and (change.name, row.sequence) not in self.ever_parked
                     and not self.is_settled(change.name, row)
                 ]
 

@@ -122,7 +122,11 @@ class _Scene:
         self.world = World(self.loop, random, bus, self.ledger, removes=removes)
         names = self.world.names
         self.ledger.is_settled = lambda name, row: (
-            name not in names or row.sequence in names[name].done or not names[name].wants(row.type)
+            name not in names
+            or names[name].sought
+            or names[name].discarded
+            or row.sequence in names[name].done
+            or not names[name].wants(row.type)
         )
         self.cancelling = (
             self._cancelling(aim or random.choice(PLACES), random.choice((1, 1, 2, 5)))

@@ -87,10 +87,14 @@ class Named(Struct, eq=False):
         consumer: the one that has the name, or had it last.
         done: of what somebody has said that it is done.
         left: it went away by itself, or was cancelled.
+        discarded: some of its dead letters were discarded.
+        sought: it was moved, or forgotten: what it owes is another matter from then on.
     """
 
     name: str
     pattern: str
+    sought: bool = False
+    discarded: bool = False
     consumer: Consumer | None = None
     done: set[int] = field(default_factory=set)
     left: bool = False
