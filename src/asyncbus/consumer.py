@@ -60,8 +60,8 @@ class Consumer(Working):
         self._retries: dict[Held, asyncio.Task[None]] = {}
         self._last: Held | None = None
         self._tried_again: dict[Held, asyncio.Future[bool]] = {}
-        # Of its end: the workers it does not wait for, whether it waits for the outcomes of what an iterating consumer has
-        # handed out, and what tells it to look again.
+        # At its end: the workers that it does not wait for; whether it waits for the outcomes of what an iterating
+        # consumer has handed out; and what lets it look again.
         self._excused: set[asyncio.Task[Any] | None] = set()
         self._waits_for_outcomes = False
         self._stirred: asyncio.Future[None] | None = None

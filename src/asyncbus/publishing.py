@@ -124,17 +124,13 @@ class Publishing:
         try:
             await inbox.settling(submission.batch, (submission,))
         except WouldDeadlockError:
-            await self._go_on((submission,))
+            if inbox.withdraw((submission,)):
+                raise
+            await inbox.settling(submission.batch, (submission,))  # the writer could go on after all, and has taken it
         except BaseException:
             inbox.withdraw((submission,))
             raise
         return outcome(submission)
-
-    async def _go_on(self, submissions: Sequence[Submission]) -> None:
-        """Inside `except WouldDeadlockError`: wait on, if the writer has taken them before this was heard of."""
-        if self._inbox.withdraw(submissions):
-            raise  # noqa: PLE0704  # the error that is being handled
-        await self._inbox.settling(submissions[0].batch, submissions)
 
     async def _publish_within(self, timeout: float, submission: Submission, ack: Ack) -> Receipt | PendingReceipt:
         inbox = self._inbox
@@ -147,7 +143,9 @@ class Publishing:
                 try:
                     await inbox.settling(submission.batch, (submission,))
                 except WouldDeadlockError:
-                    await self._go_on((submission,))
+                    if inbox.withdraw((submission,)):
+                        raise
+                    await inbox.settling(submission.batch, (submission,))  # as in `publish`
         except TimeoutError:
             inbox.withdraw((submission,))
             if submission.batch is OUTSIDE:
@@ -263,7 +261,9 @@ class Publishing:
         try:
             await self._inbox.settling(batch, submissions)
         except WouldDeadlockError:
-            await self._go_on(submissions)
+            if self._inbox.withdraw(submissions):
+                raise
+            await self._inbox.settling(batch, submissions)  # as in `publish`
         except BaseException:
             self._inbox.withdraw(submissions)
             raise
