@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterable, Mapping, Sequence, Sized
+from collections.abc import Iterable, Mapping, Sized
 from copy import copy
 from datetime import datetime
 from typing import Any, Literal, NoReturn, TypeAlias, overload

@@ -5,14 +5,19 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
-from asyncbus import Appended, Record
+from asyncbus import Appended, ConsumerState, Record
 from asyncbus.batch import Batch, Submission
+from asyncbus.delivering import Delivering
 from asyncbus.fanout import Fanout
+from asyncbus.feed import Feed
 from asyncbus.history import History
 from asyncbus.inbox import Inbox
+from asyncbus.ledger import Ledger
 from asyncbus.saving import Saves
 from asyncbus.store.base import number
+from asyncbus.storing import Storing
 from asyncbus.subscription import Subscription
 from asyncbus.writer import Writer
 from tests.reliability.simulation.tool import play
@@ -207,3 +212,49 @@ def test_delivering_to_who_has_left_is_found(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(Subscription, "end", keep_the_queue)
     assert is_found("was closed")
+
+
+def test_a_checkpoint_past_an_unfinished_event_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Ledger, "checkpoint", lambda self, read_to: read_to)
+    assert is_found("does not owe")
+
+
+def test_forgetting_what_was_owed_out_of_order_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    state = Ledger.state
+
+    def without_owed(self: Ledger, before: ConsumerState, read_to: int, **others: Any) -> ConsumerState:
+        return replace(state(self, before, read_to, **others), owed={})
+
+    monkeypatch.setattr(Ledger, "state", without_owed)
+    assert is_found("does not owe")
+
+
+def test_handing_an_event_out_before_that_is_stored_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def hurry(self: Storing) -> None:
+        self._around.saving.ask(self)
+
+    monkeypatch.setattr(Storing, "_store_begun", hurry)
+    assert is_found("before that was stored")
+
+
+def test_a_dead_letter_that_is_not_stored_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Delivering, "_park", lambda self, held: None)
+    assert is_found("does not owe")
+
+
+def test_a_retry_that_never_comes_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Delivering, "come_back", lambda self, held: None)
+    assert is_found("has not handled")
+
+
+def test_an_event_that_is_handed_out_twice_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    take = Feed.take
+
+    def repeat(self: Feed, limit: int) -> list[Record]:
+        taken = take(self, limit)
+        if len(taken) > 1:
+            self._queue.appendleft(taken[0])
+        return taken
+
+    monkeypatch.setattr(Feed, "take", repeat)
+    assert is_found("again, though it was done")
