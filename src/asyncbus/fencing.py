@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from msgspec.structs import replace
 
 from asyncbus.effects import Effects
 from asyncbus.fence import Fence
+from asyncbus.history import ask
 from asyncbus.ledger import Held
+from asyncbus.patterns import Pattern
+from asyncbus.store.consumers import ConsumerState, ConsumerStore, ParkedFilter
+
+_PAGE: Final = 512
 
 
 class Fencing:
@@ -17,30 +24,63 @@ class Fencing:
 
     Args:
         consumer: its name.
+        pattern: what it consumes.
         effects: where they are kept.
+        store: the log.
     """
 
-    def __init__(self, consumer: str, effects: Effects) -> None:
+    def __init__(self, consumer: str, pattern: Pattern, effects: Effects, store: ConsumerStore) -> None:
         self._consumer = consumer
+        self._pattern = pattern
         self._effects = effects
+        self._store = store
         self._fence = Fence()
+        self.parked: frozenset[int] = frozenset()
+        """Of the events that come once more because the database is an older copy, those that are dead letters."""
         # One transaction at a time, as one connection has.
         self._lock = asyncio.Lock()
 
-    @property
-    def checkpoint(self) -> int:
-        """Every matching event at or below it has had its effect, or was parked or skipped."""
-        return self._fence.checkpoint
+    async def agree(self, state: ConsumerState, start: Callable[[], Awaitable[int]] | None) -> ConsumerState:
+        """Where to go on: the checkpoint that counts is that of the database; but for a `seek`, which moves both.
 
-    async def load(self) -> bool:
-        """Ask the database; False: it does not know the consumer."""
+        Args:
+            state: as the log has it.
+            start: gives where to begin in a database that has never heard of the consumer; None: where the log says.
+        """
         text = await self._effects.load(self._consumer)
         if text is not None:
             self._fence = Fence.from_text(text, self._consumer)
-        return text is not None
+        if text is None or state.sought:
+            await self.move(state.checkpoint if start is None else await start())
+        checkpoint = self._fence.checkpoint
+        if checkpoint >= state.checkpoint:
+            owed = {sequence: each for sequence, each in state.owed.items() if sequence > checkpoint}
+            settled_to = max(state.settled_to, checkpoint)
+            begun_to = max(state.begun_to, settled_to)
+            return replace(state, checkpoint=checkpoint, settled_to=settled_to, begun_to=begun_to, owed=owed)
+        parked = await self._parked_after(checkpoint)
+        if not await self._is_any_between(checkpoint, state.checkpoint, parked):
+            return state  # what was passed has no effect: other types, dead letters
+        # That database is an older copy: what it has not seen is done again.
+        self.parked = parked
+        return replace(
+            state, checkpoint=checkpoint, settled_to=checkpoint, begun_to=checkpoint, owed={}, alone=0, active_since=0
+        )
+
+    async def _parked_after(self, checkpoint: int) -> frozenset[int]:
+        wanted = ParkedFilter(consumer=self._consumer, start_sequence=checkpoint + 1)
+        return frozenset(parked.record.sequence for parked in await ask(self._store.dead_letters(wanted)))
+
+    async def _is_any_between(self, after: int, up_to: int, parked: frozenset[int]) -> bool:
+        while after < up_to:
+            page = await ask(self._store.read(after, self._pattern, _PAGE))
+            if any(record.sequence <= up_to and record.sequence not in parked for record in page.records):
+                return True
+            after = page.up_to
+        return False
 
     async def move(self, checkpoint: int) -> None:
-        """Tell it where the consumer goes on: what comes after has its effect, perhaps once more."""
+        """Tell the database where the consumer goes on: what comes after has its effect, perhaps once more."""
         fence = self._fence.at(checkpoint)
         async with self._lock, self._effects.transaction(self._consumer, fence.to_text()):
             pass

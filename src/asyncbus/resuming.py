@@ -14,7 +14,7 @@ from asyncbus.history import ask
 from asyncbus.ledger import Held, Ledger
 from asyncbus.options import Start
 from asyncbus.patterns import Pattern
-from asyncbus.store.consumers import ConsumerState, Owed, ParkedFilter
+from asyncbus.store.consumers import ConsumerState, Owed
 from asyncbus.surroundings import Surroundings
 
 
@@ -26,7 +26,9 @@ class Resuming(Feeding):
     ) -> None:
         super().__init__(name, pattern, options, surroundings, rank)
         self._start: Start = options.start
-        self._fencing = None if options.effects is None else Fencing(name, options.effects)
+        self._fencing: Fencing | None = None
+        if options.effects is not None:
+            self._fencing = Fencing(name, pattern, options.effects, surroundings.store)
 
     async def _take_name(self) -> None:
         """Find where to go on, and have it stored that the name is taken.
@@ -53,7 +55,9 @@ class Resuming(Feeding):
         if state.pattern != str(self.pattern):
             raise ConsumerPatternError(self.name, state.pattern, str(self.pattern))
         if self._fencing is not None:
-            state = await self._agreed(state, self._fencing, is_new=is_new)
+            start = None if is_new or state.sought else self._before_start
+            state = await self._fencing.agree(state, start)
+            self._parked = self._fencing.parked
         self._check_place(state.checkpoint)
         await self._take_over(state)
 
@@ -108,40 +112,3 @@ class Resuming(Feeding):
             if was_unclean and owed.attempts:
                 self._suspect(held)
             self._again.append(held)
-
-    # -------------------------------------------------------------------------------------------- effects, exactly once
-
-    async def _agreed(self, state: ConsumerState, fencing: Fencing, *, is_new: bool) -> ConsumerState:
-        """The checkpoint that counts is that of the database of the effects; but for a `seek`, which moves both."""
-        if not await fencing.load():  # it is new, or another one than before: there `start` counts
-            before = state.checkpoint if is_new or state.sought else await self._before_start()
-            await fencing.move(before)
-        elif state.sought:
-            await fencing.move(state.checkpoint)
-        checkpoint = fencing.checkpoint
-        self._check_place(checkpoint)
-        if checkpoint >= state.checkpoint:
-            owed = {sequence: each for sequence, each in state.owed.items() if sequence > checkpoint}
-            settled_to = max(state.settled_to, checkpoint)
-            begun_to = max(state.begun_to, settled_to)
-            return replace(state, checkpoint=checkpoint, settled_to=settled_to, begun_to=begun_to, owed=owed)
-        parked = await self._parked_after(checkpoint)
-        if not await self._is_any_between(checkpoint, state.checkpoint, parked):
-            return state  # what was passed had no effect: other types, dead letters
-        # That database is an older copy: what it has not seen is done again.
-        self._parked = parked
-        return replace(
-            state, checkpoint=checkpoint, settled_to=checkpoint, begun_to=checkpoint, owed={}, alone=0, active_since=0
-        )
-
-    async def _parked_after(self, checkpoint: int) -> frozenset[int]:
-        wanted = ParkedFilter(consumer=self.name, start_sequence=checkpoint + 1)
-        return frozenset(parked.record.sequence for parked in await ask(self._around.store.dead_letters(wanted)))
-
-    async def _is_any_between(self, after: int, up_to: int, parked: frozenset[int]) -> bool:
-        while after < up_to:
-            page = await ask(self._around.store.read(after, self.pattern, 512))
-            if any(record.sequence <= up_to and record.sequence not in parked for record in page.records):
-                return True
-            after = page.up_to
-        return False

@@ -30,7 +30,7 @@ async def consume(world: World, name: str) -> None:
     """Consume with a handler, go away, and come again under the same name."""
     await world.opened.wait()
     named = world.named(name)
-    for _ in range(world.random.choice((1, 1, 2))):
+    for _ in range(world.random.choice((1, 2, 3))):
         await world.pause()
         handler = _handler(world, named, world.random.choice(_KINDS))
         consumer = _begin(world, named, handler)

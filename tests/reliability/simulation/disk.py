@@ -201,6 +201,7 @@ class SimulatedStore:
 
     Attributes:
         ledger: what it has made durable.
+        keeps_consumers: whether it says that it does.
         opened: whether it has to be closed.
     """
 
@@ -212,6 +213,7 @@ class SimulatedStore:
         self._writing, self._reading = lanes
         self._faults = faults
         self._batch_limit = batch_limit
+        self.keeps_consumers = True
         self.opened = False
 
     def remember(self, types: Sequence[str]) -> None:
@@ -220,7 +222,7 @@ class SimulatedStore:
 
     @property
     def features(self) -> Features:
-        return Features(batch_limit=self._batch_limit, consumers=True)
+        return Features(batch_limit=self._batch_limit, consumers=self.keeps_consumers)
 
     async def open(self) -> Bounds:
         bounds = await self._writing.do(lambda: _at_once(self._inner.open()))

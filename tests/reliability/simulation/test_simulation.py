@@ -15,6 +15,9 @@ SEEDS = 400
 
 _PART = "in a nameless part of a drain or a close, which only a loop that cancels all tasks gets hold of"
 _LIMIT = "entering and leaving it does not wait"
+_EFFECTS = "no scene has a database of the user's: tests/test_effects_*.py cancel each of its awaits"
+_START = "the consumers of a scene begin with the first event; what a start by time waits for, `seek` waits for as well"
+_AFTER_ALL = "one seed in ten thousand comes here"
 _UNDOING = "an opening that was cancelled is undone by a task that nobody knows of"
 
 NOBODY_WAITS = {
@@ -25,11 +28,37 @@ NOBODY_WAITS = {
     ): "only a second cancellation comes here: tests/behaviour/ has it",
     ("bus", "_undo", "await asyncio.wait([opening])"): _UNDOING,
     ("bus", "_undo", "await self._store.close()"): _UNDOING,
-    ("bus", "drain", "async with asyncio.timeout(timeout):"): _LIMIT,
+    ("bus", "_drain_subscriptions", "async with asyncio.timeout(timeout):"): _LIMIT,
     ("bus", "finish", "await subscription.passed(head)"): _PART,
     ("closing", "_cancel", "await asyncio.wait(self._waiting_for, timeout=_GRACE)"): (
         "they have ended before, unless close_timeout is over"
     ),
+    ("consumer", "_move", "await self._fencing.move(before)"): _EFFECTS,
+    ("resuming", "_take_name", "state = await self._fencing.agree(state, start)"): _EFFECTS,
+    ("working", "_with_effect", "await self.saved()"): _EFFECTS,
+    (
+        "working",
+        "_with_effect",
+        "await self._fencing.apply(held, lambda: self._ledger.checkpoint_without(held, self._feed.position), call)",
+    ): _EFFECTS,
+    ("consuming", "wait_processed", "async with asyncio.timeout(timeout):"): _LIMIT,
+    ("resuming", "_take_name", "before = await self._before_start()"): _START,
+    (
+        "resuming",
+        "_before_start",
+        'before = await self._around.history.before_moment(to_microseconds("start", self._start))',
+    ): _START,
+    (
+        "publishing",
+        "publish",
+        "await inbox.settling(submission.batch, (submission,))  # the writer could go on after all, and has taken it",
+    ): _AFTER_ALL,
+    (
+        "publishing",
+        "_publish_within",
+        "await inbox.settling(submission.batch, (submission,))  # as in `publish`",
+    ): _AFTER_ALL,
+    ("publishing", "publish_many", "await self._inbox.settling(batch, submissions)  # as in `publish`"): _AFTER_ALL,
     (
         "progress",
         "finished",

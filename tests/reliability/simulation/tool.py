@@ -144,6 +144,7 @@ class _Scene:
         inner = MemoryStore(max_events=random.randrange(2, 8) if bounded else None)
         lanes = (Lane(self.loop, random), Lane(self.loop, random))
         store = SimulatedStore(inner, self.ledger, lanes, self.faults, batch_limit)
+        store.keeps_consumers = random.random() < 0.9
         store.remember([random.choice(TYPES) for _ in range(random.choice((0, 0, 3, 20)))])
         return store
 
@@ -172,7 +173,7 @@ class _Scene:
             actors.append(self._start(consume(world, name), name))
         if random.random() < 0.2:
             self._start(take(world, "taker 0"), "taker 0")
-        if random.random() < 0.3:
+        if random.random() < 0.5:
             actors.append(self._start(administer(world), "administer"))
         others = (flush, drain, unsubscribe, *((clear,) if world.removes else ()))
         actors += [self._start(other(world), other.__name__) for other in others if random.random() < 0.4]
@@ -187,7 +188,7 @@ class _Scene:
         world.leaving.set()
         await self.loop.idle()
         found = [*self._left(), *checks.after(world, harmed=self.harmed, faults=self.faults), *consumers.after(world)]
-        if not (found or self.harmed or self.struck or world.removes):
+        if self.store.features.consumers and not (found or self.harmed or self.struck or world.removes):
             found = await self._again()
         return found
 
