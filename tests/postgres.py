@@ -67,6 +67,7 @@ def _serving(programs: Path, folder: Path, user: str | None) -> Iterator[Path]:
         subprocess.Popen(
             ["sh", "-c", _UNTIL_INPUT_ENDS, "sh", str(folder), *server],
             user=user, cwd=folder, stdin=subprocess.PIPE, stdout=written, stderr=written,
+            start_new_session=True,  # what interrupts the tests does not interrupt the shell
         ) as process,
     ):  # fmt: skip
         _wait_until_ready(process, data / "postmaster.pid", log)

@@ -65,8 +65,6 @@ class PostgresClient(Client):
 
 @pytest.mark.asyncio
 class TestPostgresEffects(EffectsContract):
-    client_class = PostgresClient
-
     @pytest.fixture(autouse=True)
     def _database(self, database: dict[str, Any]) -> None:
         self.database = database
@@ -150,6 +148,31 @@ async def test_a_statement_that_was_sent_is_cancelled_in_the_server_and_rolled_b
 
     assert not client.is_in_transaction
     assert (await client.numbers(), await client.effects.load("projector")) == ([], None)
+
+
+@pytest.mark.asyncio
+async def test_a_statement_that_the_handler_left_behind_keeps_nothing_open_for_good(
+    client: PostgresClient, database: dict[str, Any]
+) -> None:
+    other = await asyncpg.connect(**database)
+    await other.execute("SELECT pg_advisory_lock(7)")
+
+    async def handle() -> None:
+        async with client.effects.transaction("projector", "one"):
+            await client.write(1)
+            left.append(asyncio.create_task(client.execute("SELECT pg_advisory_lock(7)")))
+            await asyncio.sleep(0)
+            await client.write(2)
+
+    left: list[asyncio.Task[None]] = []
+    with pytest.raises(asyncpg.InterfaceError, match="another operation is in progress") as raised:
+        await handle()
+    assert [note for note in raised.value.__notes__ if note.startswith("rolling back: ")]
+
+    await other.close()  # which gives the lock back
+    await asyncio.wait(left)
+    await client.handle("two", 2)
+    assert (await client.numbers(), await client.effects.load("projector")) == ([2], "two")
 
 
 @pytest.mark.asyncio

@@ -19,22 +19,20 @@ from tests.effects import TABLES, Client, EffectsContract
 
 
 class SQLiteClient(Client):
-    ends = ("COMMIT", "ROLLBACK", "script")
-
     def __init__(self, connection: aiosqlite.Connection) -> None:
         self.connection = connection
         self.effects = SQLiteEffects(connection)
 
     async def execute(self, statement: str) -> None:
-        if statement == "script":
-            await self.connection.executescript("SELECT 1; SELECT 2; COMMIT" if self.commits_nothing else "SELECT 1")
-        else:
-            await self.connection.execute(statement)
-
-    @property
-    def commits_nothing(self) -> bool:
-        """Whether `commit()` and `executescript` leave the transaction alone, which Python has from 3.12 on."""
-        return sys.version_info >= (3, 12) and self.connection._conn.autocommit is True
+        match statement:
+            case "commit()":
+                await self.connection.commit()
+            case "rollback()":
+                await self.connection.rollback()
+            case "script":
+                await self.connection.executescript("SELECT 1; SELECT 2")
+            case _:
+                await self.connection.execute(statement)
 
     async def numbers(self) -> list[int]:
         async with self.connection.cursor() as cursor:
@@ -55,7 +53,7 @@ class SQLiteClient(Client):
 
 @pytest.mark.asyncio
 class TestSQLiteEffects(EffectsContract):
-    client_class = SQLiteClient
+    ends: tuple[str, ...] = ("COMMIT", "ROLLBACK", "commit()", "rollback()", "script")
     options: Mapping[str, Any] = MappingProxyType({})
 
     @pytest.fixture(autouse=True)
@@ -82,6 +80,7 @@ class TestExclusive(TestSQLiteEffects):
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="has no autocommit")
 class TestAutocommit(TestSQLiteEffects):
+    ends = ("COMMIT", "ROLLBACK")  # the other ways end nothing there
     options = MappingProxyType({"autocommit": True})
 
 

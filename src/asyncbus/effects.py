@@ -69,6 +69,7 @@ class _OnConnection(ABC):
     def __init__(self, connection: object) -> None:
         # A connection has one transaction at a time, however many consumers use it.
         self._lock = _locks.setdefault(id(connection), asyncio.Lock())
+        # A transaction of ours, until it has ended.
         self._is_open = False
         # By consumer, as far as is known here: what others saved meanwhile is not to be replaced.
         self._saved: dict[str, str | None] = {}
@@ -99,7 +100,8 @@ class _OnConnection(ABC):
                 changed since `load` by somebody else. Nothing was committed, but by the block itself.
         """
         async with self._lock:
-            self._is_open = False
+            if self._is_open:  # the last one could not be rolled back
+                await _to_its_end(self._roll_back())
             try:
                 await _to_its_end(self._begin(consumer))
                 await self._save(consumer, state)
@@ -121,6 +123,7 @@ class _OnConnection(ABC):
         except BaseException as error:
             await self._undo(self._roll_back(), error)
             raise
+        self._is_open = False
         self._saved[consumer] = state
 
     async def _undo(self, work: Coroutine[Any, Any, None], error: BaseException) -> None:
@@ -154,7 +157,7 @@ class _OnConnection(ABC):
 
     @abstractmethod
     async def _roll_back(self) -> None:
-        """Leave no transaction open."""
+        """Leave no transaction open, and note that."""
 
 
 class SQLiteEffects(_OnConnection):
@@ -218,6 +221,7 @@ class SQLiteEffects(_OnConnection):
         except sqlite3.OperationalError:
             if self._connection.in_transaction:
                 raise
+        self._is_open = False
 
 
 class _PostgresConnection(Protocol):
@@ -291,10 +295,12 @@ class PostgresEffects(_OnConnection):
         await transaction.commit()
 
     async def _roll_back(self) -> None:
-        if self._transaction is not None:
-            await self._transaction.rollback()
-        elif self._connection.is_in_transaction():  # asyncpg does not roll back what it could not commit
+        transaction, self._transaction = self._transaction, None
+        if transaction is not None:
+            await transaction.rollback()
+        elif self._connection.is_in_transaction():  # asyncpg commits or rolls back once, also where that fails
             await self._connection.execute("ROLLBACK")
+        self._is_open = False
 
 
 async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
