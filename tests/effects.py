@@ -139,7 +139,6 @@ class EffectsContract(ABC):
 
         assert await self.committed() == ([1, 2], "two")
 
-    @pytest.mark.fault(62)
     async def test_what_was_committed_is_loaded_after_a_restart_and_replaced(self) -> None:
         for number, before in enumerate([None, "0", "1"]):
             async with self.client() as client:
@@ -156,7 +155,6 @@ class EffectsContract(ABC):
 
         assert await self.committed() == ([], state)
 
-    @pytest.mark.fault(56)
     async def test_what_the_block_raises_rolls_back_and_goes_on_unchanged(self) -> None:
         error = HandlerError("no")
         async with self.client() as client:
@@ -226,7 +224,6 @@ class EffectsContract(ABC):
         assert committed >= 4
         assert outcomes[-1] == (False, True)
 
-    @pytest.mark.fault(57)
     async def test_a_statement_that_is_cancelled_is_rolled_back_when_the_block_is_left(self) -> None:
         async with self.client() as client:
             await client.effects.load("projector")

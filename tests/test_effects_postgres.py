@@ -150,9 +150,10 @@ async def test_a_statement_that_was_sent_is_cancelled_in_the_server_and_rolled_b
     assert (await client.numbers(), await client.effects.load("projector")) == ([], None)
 
 
+@pytest.mark.parametrize("loading", [False, True])
 @pytest.mark.asyncio
 async def test_a_statement_that_the_handler_left_behind_keeps_nothing_open_for_good(
-    client: PostgresClient, database: dict[str, Any]
+    client: PostgresClient, database: dict[str, Any], loading: bool
 ) -> None:
     other = await asyncpg.connect(**database)
     await other.execute("SELECT pg_advisory_lock(7)")
@@ -171,6 +172,8 @@ async def test_a_statement_that_the_handler_left_behind_keeps_nothing_open_for_g
 
     await other.close()  # which gives the lock back
     await asyncio.wait(left)
+    if loading:
+        assert await client.effects.load("projector") is None
     await client.handle("two", 2)
     assert (await client.numbers(), await client.effects.load("projector")) == ([2], "two")
 

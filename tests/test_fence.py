@@ -24,7 +24,6 @@ def test_at_first_nothing_has_had_its_effect() -> None:
     assert had(Fence()) == had(Fence(), retried=True) == []
 
 
-@pytest.mark.fault(62)
 def test_what_was_applied_out_of_order_is_remembered() -> None:
     fence = applied(7, 4, 9, 8)
 

@@ -83,6 +83,7 @@ class _OnConnection(ABC):
             EffectsError: a transaction is open on the connection.
         """
         async with self._lock:
+            await self._end_the_last_one()
             await self._prepare(consumer)
             self._saved[consumer] = state = await self._read(consumer)
             return state
@@ -100,8 +101,7 @@ class _OnConnection(ABC):
                 changed since `load` by somebody else. Nothing was committed, but by the block itself.
         """
         async with self._lock:
-            if self._is_open:  # the last one could not be rolled back
-                await _to_its_end(self._roll_back())
+            await self._end_the_last_one()
             try:
                 await _to_its_end(self._begin(consumer))
                 await self._save(consumer, state)
@@ -111,6 +111,10 @@ class _OnConnection(ABC):
                     await self._undo(self._give_up(consumer, state), error)
                 raise
             await _to_its_end(self._finish(consumer, state))
+
+    async def _end_the_last_one(self) -> None:
+        if self._is_open:  # it could not be rolled back at the time
+            await _to_its_end(self._roll_back())
 
     async def _give_up(self, consumer: str, state: str) -> None:
         await self._roll_back()
