@@ -20,6 +20,7 @@ from asyncbus.errors import (
     ConsumerClosedError,
     StoreFailedError,
     SubscriptionBusyError,
+    WouldDeadlockError,
 )
 from asyncbus.events import from_microseconds
 from asyncbus.lanes import Lanes
@@ -319,6 +320,7 @@ class Consumer(Working):
         retry.add_done_callback(lambda _: self._retries.pop(held, None))
 
     def _settled(self, held: Held, *, is_done: bool) -> None:
+        super()._settled(held, is_done=is_done)
         tried = self._tried_again.pop(held, None) if self._tried_again else None
         if tried is not None and not tried.done():
             tried.set_result(is_done)
@@ -335,9 +337,16 @@ class Consumer(Working):
 
     async def seek(self, before: int) -> None:
         """Go on with the first event after a sequence; what is in flight and was not handed to a handler is stale."""
-        moved: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        task = asyncio.current_task()
+        if task in self._workers or task in self._limited:
+            raise WouldDeadlockError(
+                f"a handler of consumer {self.name!r} cannot wait for its own end: seek from outside"
+            )
+        while self._sought is not None and self.is_open:  # one after the other
+            await asyncio.wait([self._sought[1]])
         if not self.is_open:
             raise self._gone()
+        moved: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._sought = (before, moved)
         self._nudge()
         await moved
@@ -348,6 +357,9 @@ class Consumer(Working):
             await self._sleeper
         if not self.is_open:
             return
+        self._ready.clear()
+        if self._fencing is not None:  # before the place in the log is another one, for others look at that meanwhile
+            await self._fencing.move(before)
         for retry in self._retries.values():
             retry.cancel()
         for tried in self._tried_again.values():
@@ -359,13 +371,12 @@ class Consumer(Working):
         for holding in (self._ready, self._again, self._waiting):
             holding.clear()
         self._suspects = 0
+        self._parked = frozenset()
         self._lanes = Lanes(self.options.order)
         state = replace(
             self._stored, epoch=self.epoch + 1, checkpoint=before, settled_to=before, begun_to=before, owed={}
         )
         self._ledger = Ledger(state)
-        if self._fencing is not None:
-            await self._fencing.move(before)
         self._stored = state
         self._was_stored = False
         self._feed = self._new_feed()

@@ -241,6 +241,7 @@ class Consuming(Subscribing, Publishing):
         Raises:
             UnknownConsumerError: the store does not know it.
             StartBeyondHeadError, EventsLostError, InvalidOptionError: `start` is not in this log.
+            WouldDeadlockError: called by a handler of this consumer.
             BusClosedError, WrongEventLoopError, UnsupportedFeatureError, StoreError
         """
         registry = self._changed()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from asyncbus.effects import Effects
@@ -24,8 +24,12 @@ class Fencing:
         self._consumer = consumer
         self._effects = effects
         self._fence = Fence()
+        # Whether the fence is what the database holds; not where a commit was cancelled or has failed.
+        self._is_known = True
         # One transaction at a time, as one connection has.
         self._lock = asyncio.Lock()
+        self.turn = asyncio.Lock()
+        """Held by whoever goes on to `apply`: the time a handler has does not run while it waits for others."""
 
     @property
     def checkpoint(self) -> int:
@@ -35,16 +39,33 @@ class Fencing:
     async def load(self) -> bool:
         """Ask the database; False: it does not know the consumer."""
         text = await self._effects.load(self._consumer)
-        if text is not None:
-            self._fence = Fence.from_text(text, self._consumer)
+        self._fence = Fence() if text is None else Fence.from_text(text, self._consumer)
+        self._is_known = True
         return text is not None
 
     async def move(self, checkpoint: int) -> None:
         """Tell it where the consumer goes on: what comes after has its effect, perhaps once more."""
-        fence = self._fence.at(checkpoint)
-        async with self._lock, self._effects.transaction(self._consumer, fence.to_text()):
+        async with self._lock:
+            await self._save(self._fence.at(checkpoint))
+
+    async def pass_by(self, checkpoint: int) -> None:
+        """Tell it how far the consumer is, also by what it has given up and will not have any effect."""
+        async with self._lock:
+            if not self._is_known:
+                await self.load()
+            if checkpoint > self.checkpoint:
+                await self._save(self._fence.passing(checkpoint))
+
+    def forget(self, sequences: Collection[int]) -> None:
+        """These dead letters are done, and durably gone; the database is told with the next effect."""
+        self._fence = self._fence.forgetting(sequences)
+
+    async def _save(self, fence: Fence) -> None:
+        self._is_known = False
+        async with self._effects.transaction(self._consumer, fence.to_text()):
             pass
         self._fence = fence
+        self._is_known = True
 
     async def apply(self, held: Held, checkpoint: Callable[[], int], call: Callable[[], Any]) -> None:
         """Run a handler in a transaction that also says that this event has had its effect, if it has not.
@@ -55,6 +76,8 @@ class Fencing:
             call: the handler.
         """
         async with self._lock:
+            if not self._is_known:
+                await self.load()
             is_retried = held.parked is not None
             if self._fence.has(held.record.sequence, retried=is_retried):
                 return
@@ -63,4 +86,6 @@ class Fencing:
                 outcome = call()
                 if inspect.isawaitable(outcome):
                     await outcome
+                self._is_known = False  # it may be committed from here on, also where this is cancelled
             self._fence = fence
+            self._is_known = True
