@@ -13,8 +13,9 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
+from asyncbus import Event, EventBus, MemoryStore, Retry
 from asyncbus.effects import Effects, PostgresEffects
-from tests.effects import TABLES, Client, EffectsContract
+from tests.effects import TABLES, Client, EffectsContract, HandlerError
 from tests.postgres import CannotStartError, running
 
 
@@ -258,6 +259,38 @@ async def test_a_table_that_an_administrator_has_made_needs_no_right_to_make_one
         pass
     assert await effects.load("projector") == "one"
     await connection.close()
+
+
+@pytest.mark.asyncio
+async def test_a_consumer_has_each_effect_once_through_failures_dead_letters_and_a_restart(
+    client: PostgresClient,
+) -> None:
+    """The numbers are unique, so a second time would be an error, too."""
+    store, failed = MemoryStore(), set[int]()
+    broken = {4, 8}
+
+    async def project(event: Event) -> None:
+        await client.write(event.sequence)
+        if event.sequence in broken or (event.sequence % 3 == 0 and event.sequence not in failed):
+            failed.add(event.sequence)
+            raise HandlerError
+
+    for _ in range(2):
+        async with EventBus(store) as bus:
+            retry = Retry(attempts=2, backoff=0)
+            bus.consume("projector", "a", project, effects=client.effects, retry=retry, concurrency=3)
+            await bus.publish_many([("a", None)] * 5)
+            await bus.wait_processed("projector", await bus.latest_sequence())
+            assert [letter.event.sequence for letter in await bus.dead_letters()] == [
+                sequence for sequence in sorted(broken) if sequence <= await bus.latest_sequence()
+            ]
+    async with EventBus(store) as bus:
+        bus.consume("projector", "a", project, effects=client.effects)
+        broken.clear()
+        assert (await bus.retry_dead_letters("projector")).done == 2
+        assert (await bus.retry_dead_letters("projector")).done == 0
+
+    assert await client.numbers() == list(range(1, 11))
 
 
 def test_who_has_no_asyncpg_can_import_it(tmp_path: Path) -> None:

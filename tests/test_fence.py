@@ -47,6 +47,11 @@ def test_the_checkpoint_never_moves_back() -> None:
     assert fence.with_applied(5, 0) == fence
 
 
+def test_what_is_passed_without_an_effect_is_dropped_as_well() -> None:
+    assert applied(3, 6, 7).passing(6) == Fence(checkpoint=6, applied=((7, 7),))
+    assert Fence(checkpoint=2, retried=(1,)).passing(5) == Fence(checkpoint=5, retried=(1,))
+
+
 def test_events_of_a_rare_type_are_one_range() -> None:
     fence = Fence(checkpoint=10)
     previous = 20  # in flight

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from copy import copy
 from functools import partial
 from math import inf
@@ -20,6 +20,7 @@ from asyncbus.errors import (
     ConsumerClosedError,
     StoreFailedError,
     SubscriptionBusyError,
+    WouldDeadlockError,
 )
 from asyncbus.events import from_microseconds
 from asyncbus.lanes import Lanes
@@ -60,6 +61,7 @@ class Consumer(Working):
         self._retries: dict[Held, asyncio.Task[None]] = {}
         self._last: Held | None = None
         self._tried_again: dict[Held, asyncio.Future[bool]] = {}
+        self._handing_out_letters = asyncio.Lock()
         # At its end: the workers that it does not wait for; whether it waits for the outcomes of what an iterating
         # consumer has handed out; and what lets it look again.
         self._excused: set[asyncio.Task[Any] | None] = set()
@@ -318,6 +320,7 @@ class Consumer(Working):
         retry.add_done_callback(lambda _: self._retries.pop(held, None))
 
     def _settled(self, held: Held, *, is_done: bool) -> None:
+        super()._settled(held, is_done=is_done)
         tried = self._tried_again.pop(held, None) if self._tried_again else None
         if tried is not None and not tried.done():
             tried.set_result(is_done)
@@ -334,9 +337,16 @@ class Consumer(Working):
 
     async def seek(self, before: int) -> None:
         """Go on with the first event after a sequence; what is in flight and was not handed to a handler is stale."""
-        moved: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        task = asyncio.current_task()
+        if task in self._workers or task in self._limited:
+            raise WouldDeadlockError(
+                f"a handler of consumer {self.name!r} cannot wait for its own end: seek from outside"
+            )
+        while self._sought is not None and self.is_open:  # one after the other
+            await asyncio.wait([self._sought[1]])
         if not self.is_open:
             raise self._gone()
+        moved: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._sought = (before, moved)
         self._nudge()
         await moved
@@ -347,6 +357,9 @@ class Consumer(Working):
             await self._sleeper
         if not self.is_open:
             return
+        self._ready.clear()
+        if self._fencing is not None:  # before the place in the log is another one, for others look at that meanwhile
+            await self._fencing.move(before)
         for retry in self._retries.values():
             retry.cancel()
         for tried in self._tried_again.values():
@@ -358,13 +371,12 @@ class Consumer(Working):
         for holding in (self._ready, self._again, self._waiting):
             holding.clear()
         self._suspects = 0
+        self._parked = frozenset()
         self._lanes = Lanes(self.options.order)
         state = replace(
             self._stored, epoch=self.epoch + 1, checkpoint=before, settled_to=before, begun_to=before, owed={}
         )
         self._ledger = Ledger(state)
-        if self._fencing is not None:
-            await self._fencing.move(before)
         self._stored = state
         self._was_stored = False
         self._feed = self._new_feed()
@@ -374,28 +386,64 @@ class Consumer(Working):
         if not moved.done():
             moved.set_result(None)
 
-    async def try_again(self, letters: Sequence[ParkedEvent]) -> Collection[bool]:
+    async def try_again(self, pages: AsyncIterator[Sequence[ParkedEvent]]) -> tuple[int, int]:
         """Hand dead letters out once more, each once, and wait for their outcomes.
 
+        What is parked meanwhile is left alone, and so is what another call has handed out.
+
+        Args:
+            pages: gives them, read when they are asked for.
+
         Returns:
-            For each whether it is done.
+            How many are done, and how many failed again.
 
         Raises:
             ConsumerClosedError: it was closed before; what was not done is a dead letter as before.
         """
-        if not self.is_open:
-            raise ConsumerClosedError(self.name)
-        outcomes: list[asyncio.Future[bool]] = []
-        busy = {held.parked.number for held in self._tried_again if held.parked is not None}
-        for letter in letters:
-            if letter.number in busy:
-                continue
-            lane = self._lanes.of(letter.record)
-            held = Held(letter.record, letter.attempts, parked=letter, failures=letter.failures, lane=lane)
-            outcome = self._tried_again[held] = asyncio.get_running_loop().create_future()
-            outcomes.append(outcome)
-            self._again.append(held)
+        done = failed = 0
+        since: set[int] = set()
+        self._parked_since.append(since)
+        try:
+            while (outcomes := await self._hand_out_next(pages, since)) is not None:
+                succeeded = sum(await asyncio.gather(*outcomes))
+                done += succeeded
+                failed += len(outcomes) - succeeded
+            await self.saved()
+        finally:
+            self._parked_since.remove(since)
+        return done, failed
+
+    async def _hand_out_next(
+        self, pages: AsyncIterator[Sequence[ParkedEvent]], since: Collection[int]
+    ) -> Sequence[asyncio.Future[bool]] | None:
+        # One call at a time: what it finds is neither in flight, nor done and still to be removed.
+        async with self._handing_out_letters:
+            while self.has_unstored_letters and self.is_open:
+                await self.saved()
+            busy = self._numbers_tried_again()
+            letters = await anext(pages, None)
+            if letters is None:
+                return None
+            if not self.is_open:
+                raise ConsumerClosedError(self.name)
+            return [
+                self._hand_out(letter)
+                for letter in letters
+                if letter.number not in busy and letter.record.sequence not in since
+            ]
+
+    def _hand_out(self, letter: ParkedEvent) -> asyncio.Future[bool]:
+        lane = self._lanes.of(letter.record)
+        held = Held(letter.record, letter.attempts, parked=letter, failures=letter.failures, lane=lane)
+        outcome = self._tried_again[held] = asyncio.get_running_loop().create_future()
+        self._again.append(held)
         self._nudge()
-        done = await asyncio.gather(*outcomes)
-        await self.saved()
-        return done
+        return outcome
+
+    def _numbers_tried_again(self) -> set[int]:
+        return {held.parked.number for held in self._tried_again if held.parked is not None}
+
+    def discarded(self, letters: Sequence[ParkedEvent]) -> None:
+        """These dead letters are no more, whatever comes of those that are being tried again."""
+        self.dead_letters -= len(letters)
+        self._discarded |= self._numbers_tried_again() & {letter.number for letter in letters}

@@ -241,6 +241,7 @@ class Consuming(Subscribing, Publishing):
         Raises:
             UnknownConsumerError: the store does not know it.
             StartBeyondHeadError, EventsLostError, InvalidOptionError: `start` is not in this log.
+            WouldDeadlockError: called by a handler of this consumer.
             BusClosedError, WrongEventLoopError, UnsupportedFeatureError, StoreError
         """
         registry = self._changed()
@@ -366,14 +367,7 @@ class Consuming(Subscribing, Publishing):
             And what `dead_letters` raises.
         """
         registry = self._changed()
-        wanted = _letters(
-            consumer,
-            pattern,
-            start=start,
-            stop=stop,
-            limit=limit,
-            parked_before=None if isinstance(stop, datetime) else self._clock.now() + 1,
-        )
+        wanted = _letters(consumer, pattern, start=start, stop=stop, limit=limit)
         return RetriedLetters(*await registry.retry(registry.get(consumer), wanted))
 
     async def discard_dead_letters(
@@ -409,7 +403,6 @@ def _letters(
     stop: int | datetime | None,
     after: int = 0,
     limit: int | None,
-    parked_before: int | None = None,
 ) -> ParkedFilter:
     start_sequence, start_parked = bound("start", start)
     stop_sequence, stop_parked = bound("stop", stop)
@@ -420,7 +413,7 @@ def _letters(
         start_sequence=start_sequence,
         stop_sequence=stop_sequence,
         start_parked=start_parked,
-        stop_parked=parked_before if stop_parked is None else stop_parked,
+        stop_parked=stop_parked,
         after=check_count("after", after, 0),
         limit=None if limit is None else check_count("limit", limit),
     )

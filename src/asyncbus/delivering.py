@@ -84,6 +84,10 @@ class Delivering:
         self._max_in_flight = options.max_in_flight
         self._pending: list[Change] = []
         self._letters_to_store = 0
+        # Of the dead letters that are being tried again: the numbers of those that were discarded meanwhile.
+        self._discarded: set[int] = set()
+        # For each call that tries dead letters again: what was parked since it began, which is not for it.
+        self._parked_since: list[set[int]] = []
         self._lanes = Lanes(options.order)
         # Begun: they may be handed out, in this order. Those that have to be begun again go before what is new.
         self._ready: deque[Held] = deque()
@@ -145,6 +149,7 @@ class Delivering:
                 self._ledger.begin(held)
             else:
                 held.attempts += 1
+                held.begun = True
                 self._letters_to_store += 1
                 self._pending.append(replace(held.parked, attempts=held.attempts))
 
@@ -154,6 +159,7 @@ class Delivering:
             self._ledger.take_back(held)
         else:
             held.attempts -= 1
+            held.begun = False
 
     # ----------------------------------------------------------------------------------------------------- outcomes
 
@@ -211,7 +217,7 @@ class Delivering:
         self._ledger.wait(held, self._clock.now() + int(delay * 1e6))
         self._waiting.add(held)
         for follower in self._lanes.stop(held):
-            if follower.attempts:
+            if follower.begun:
                 self._take_back(follower)
         self._later(held, delay)
 
@@ -254,7 +260,7 @@ class Delivering:
 
     @property
     def has_unstored_letters(self) -> bool:
-        """Whether something was parked that is not stored yet."""
+        """Whether something was parked, or a dead letter is done, that is not stored yet."""
         return self._letters_to_store > 0
 
     def _park(self, held: Held) -> None:
@@ -262,6 +268,8 @@ class Delivering:
         if held.parked is not None:
             self._pending.append(replace(held.parked, attempts=held.attempts, failures=held.failures))
             return
+        for since in self._parked_since:
+            since.add(held.record.sequence)
         self._pending.append(
             ParkedEvent(
                 consumer=self.name,
@@ -305,13 +313,16 @@ class Delivering:
         """It is owed no more; what waited for it may follow."""
         if held.parked is None:
             self._ledger.finish(held)
-        elif is_done:
-            self._pending.append(Released((held.parked.number,)))
-            self.dead_letters -= 1
+        else:
+            if is_done:
+                self._letters_to_store += 1
+                self._pending.append(Released((held.parked.number,)))
+                self.dead_letters -= held.parked.number not in self._discarded
+            self._discarded.discard(held.parked.number)
         if held.leads:
             following = self._lanes.leave(held)
             if following is not None:
-                if following.attempts:
+                if following.begun:
                     self._ready.appendleft(following)
                 else:
                     self._again.append(following)

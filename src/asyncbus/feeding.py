@@ -122,8 +122,12 @@ class Feeding(Storing):
     def _read(self, room: int) -> list[Held]:
         is_careful = self.is_careful  # asked first, for taking moves the feed past the suspects
         records = self._feed.take(room)
-        if self._parked:
-            records = [record for record in records if record.sequence not in self._parked]
+        while records and self._parked:
+            wanted = [record for record in records if record.sequence not in self._parked]
+            if wanted:
+                records = wanted
+                break
+            records = self._feed.take(room)
         lane_of = self._lanes.of
         read = [Held(record, lane=lane_of(record)) for record in records]
         if is_careful:

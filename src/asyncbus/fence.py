@@ -67,6 +67,10 @@ class Fence(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_
             retried=tuple(sorted({*self.retried, sequence})) if retried else self.retried,
         )
 
+    def passing(self, checkpoint: int) -> Fence:
+        """The same once the consumer is at a checkpoint without a further effect."""
+        return Fence(checkpoint=checkpoint, applied=_above(checkpoint, self.applied), retried=self.retried)
+
     def forgetting(self, sequences: Collection[int]) -> Fence:
         """The same without these retried ones, whose dead letters are durably gone and so come no more."""
         gone = frozenset(sequences)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any, Final
 
 from msgspec.structs import replace
@@ -37,8 +37,12 @@ class Fencing:
         self._fence = Fence()
         self.parked: frozenset[int] = frozenset()
         """Of the events that come once more because the database is an older copy, those that are dead letters."""
+        # Whether the fence is what the database holds; not where a commit was cancelled or has failed.
+        self._is_known = True
         # One transaction at a time, as one connection has.
         self._lock = asyncio.Lock()
+        self.turn = asyncio.Lock()
+        """Held by whoever goes on to `apply`: the time a handler has does not run while it waits for others."""
 
     async def agree(self, state: ConsumerState, start: Callable[[], Awaitable[int]] | None) -> ConsumerState:
         """Where to go on: the checkpoint that counts is that of the database; but for a `seek`, which moves both.
@@ -47,10 +51,8 @@ class Fencing:
             state: as the log has it.
             start: gives where to begin in a database that has never heard of the consumer; None: where the log says.
         """
-        text = await self._effects.load(self._consumer)
-        if text is not None:
-            self._fence = Fence.from_text(text, self._consumer)
-        if text is None or state.sought:
+        is_new = not await self.load()
+        if is_new or state.sought:
             await self.move(state.checkpoint if start is None else await start())
         checkpoint = self._fence.checkpoint
         if checkpoint >= state.checkpoint:
@@ -79,12 +81,36 @@ class Fencing:
             after = page.up_to
         return False
 
+    async def load(self) -> bool:
+        """Ask the database; False: it does not know the consumer."""
+        text = await self._effects.load(self._consumer)
+        self._fence = Fence() if text is None else Fence.from_text(text, self._consumer)
+        self._is_known = True
+        return text is not None
+
     async def move(self, checkpoint: int) -> None:
-        """Tell the database where the consumer goes on: what comes after has its effect, perhaps once more."""
-        fence = self._fence.at(checkpoint)
-        async with self._lock, self._effects.transaction(self._consumer, fence.to_text()):
+        """Tell it where the consumer goes on: what comes after has its effect, perhaps once more."""
+        async with self._lock:
+            await self._save(self._fence.at(checkpoint))
+
+    async def pass_by(self, checkpoint: int) -> None:
+        """Tell it how far the consumer is, also by what it has given up and will not have any effect."""
+        async with self._lock:
+            if not self._is_known:
+                await self.load()
+            if checkpoint > self._fence.checkpoint:
+                await self._save(self._fence.passing(checkpoint))
+
+    def forget(self, sequences: Collection[int]) -> None:
+        """These dead letters are done, and durably gone; the database is told with the next effect."""
+        self._fence = self._fence.forgetting(sequences)
+
+    async def _save(self, fence: Fence) -> None:
+        self._is_known = False
+        async with self._effects.transaction(self._consumer, fence.to_text()):
             pass
         self._fence = fence
+        self._is_known = True
 
     async def apply(self, held: Held, checkpoint: Callable[[], int], call: Callable[[], Any]) -> None:
         """Run a handler in a transaction that also says that this event has had its effect, if it has not.
@@ -95,12 +121,24 @@ class Fencing:
             call: the handler.
         """
         async with self._lock:
+            if not self._is_known:
+                await self.load()
             is_retried = held.parked is not None
             if self._fence.has(held.record.sequence, retried=is_retried):
                 return
             fence = self._fence.with_applied(held.record.sequence, checkpoint(), retried=is_retried)
-            async with self._effects.transaction(self._consumer, fence.to_text()):
-                outcome = call()
-                if inspect.isawaitable(outcome):
-                    await outcome
-            self._fence = fence
+            try:
+                async with self._effects.transaction(self._consumer, fence.to_text()):
+                    outcome = call()
+                    if inspect.isawaitable(outcome):
+                        await outcome
+                    self._is_known = False  # it may be committed from here on, also where this is cancelled
+            except Exception:
+                if self._is_known:
+                    raise
+                await self.load()
+                if not self._fence.has(held.record.sequence, retried=is_retried):
+                    raise
+            else:
+                self._fence = fence
+                self._is_known = True

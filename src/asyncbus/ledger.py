@@ -26,6 +26,7 @@ class Held(Struct, eq=False, gc=False):
         failures: of its attempts, as far as this process knows them.
         lane: what it shares with the events that must not overtake it; None: it may be overtaken.
         leads: whether it is the one of its lane that may be handed out.
+        begun: whether it is stored, or about to be, that it may be handed out once more.
     """
 
     record: Record
@@ -36,6 +37,7 @@ class Held(Struct, eq=False, gc=False):
     failures: tuple[Failure, ...] = ()
     lane: object = None
     leads: bool = False
+    begun: bool = False
 
 
 class Ledger:
@@ -79,6 +81,7 @@ class Ledger:
         """It may be handed out once more, as soon as this is stored."""
         sequence = held.record.sequence
         held.attempts += 1
+        held.begun = True
         held.due = 0
         if held.attempts > 1:
             self._told.add(sequence)
@@ -89,6 +92,7 @@ class Ledger:
     def take_back(self, held: Held) -> None:
         """It was begun, and is not handed out after all."""
         held.attempts -= 1
+        held.begun = False
         self._told.add(held.record.sequence)
 
     def wait(self, held: Held, due: int) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Mapping, Sequence
+from contextlib import aclosing, suppress
 from typing import Any, Final, Generic, TypeVar
 
 from msgspec.structs import replace
 
 from asyncbus.consumer import Consumer
-from asyncbus.errors import AsyncBusError, ConsumerInUseError, UnknownConsumerError
+from asyncbus.errors import AsyncBusError, ConsumerInUseError, StoreFullError, UnknownConsumerError
 from asyncbus.events import from_microseconds
 from asyncbus.history import History, ask
 from asyncbus.saving import Saving
@@ -214,10 +215,14 @@ class Registry:
     # ----------------------------------------------------------------------------------------------------- dead letters
 
     async def letters(self, wanted: ParkedFilter) -> Sequence[ParkedEvent]:
-        """Those that are wanted, in the order of their numbers."""
+        """Those that are wanted, in the order of their numbers; what was parked before the call is among them."""
+        for consumer in self.active:
+            if consumer.has_unstored_letters:
+                with suppress(StoreFullError):  # then those that are stored can still be read
+                    await consumer.saved()
         return await ask(self._store.dead_letters(wanted))
 
-    async def _pages(self, wanted: ParkedFilter) -> AsyncIterator[Sequence[ParkedEvent]]:
+    async def _pages(self, wanted: ParkedFilter) -> AsyncGenerator[Sequence[ParkedEvent], None]:
         """All that are wanted, each once: what is parked again keeps its number."""
         remaining = wanted.limit
         after = wanted.after
@@ -233,21 +238,16 @@ class Registry:
 
     async def retry(self, consumer: Consumer, wanted: ParkedFilter) -> tuple[int, int]:
         """Hand them out once more; how many are done, and how many failed again."""
-        done = failed = 0
-        async for page in self._pages(wanted):
-            outcomes = await consumer.try_again(page)
-            done += sum(outcomes)
-            failed += len(outcomes) - sum(outcomes)
-        return done, failed
+        async with aclosing(self._pages(wanted)) as pages:
+            return await consumer.try_again(pages)
 
     async def discard(self, wanted: ParkedFilter) -> int:
         """Remove them; how many there were."""
         removed = 0
         async for page in self._pages(wanted):
             await self.store([Released(tuple(letter.number for letter in page))])
-            for letter in page:
-                if (consumer := self.find(letter.consumer)) is not None:
-                    consumer.dead_letters -= 1
+            for consumer in self.active:
+                consumer.discarded([letter for letter in page if letter.consumer == consumer.name])
             removed += len(page)
         return removed
 

@@ -11,7 +11,7 @@ from typing import Final
 from asyncbus.delivering import ConsumerOptions, Delivering
 from asyncbus.errors import ConsumerClosedError, StaleAckError, StoreFullError
 from asyncbus.feed import Feed
-from asyncbus.store.consumers import Change, ConsumerState, ParkedEvent
+from asyncbus.store.consumers import Change, ConsumerState
 from asyncbus.surroundings import Surroundings
 
 log = logging.getLogger("asyncbus")
@@ -93,7 +93,7 @@ class Storing(Delivering):
             return
         self._was_stored = True
         if self._letters_to_store:
-            self._letters_to_store -= sum(isinstance(change, ParkedEvent) for change in changes)
+            self._letters_to_store -= sum(not isinstance(change, ConsumerState) for change in changes)
         for change in changes:
             if isinstance(change, ConsumerState):
                 self._stored = change

@@ -68,6 +68,8 @@ class Working(Resuming):
         # The tasks of handlers that have a time limit with their workers, and those that ignored its end.
         self._limited: dict[asyncio.Task[Any], asyncio.Task[Any] | None] = {}
         self._left_behind: set[asyncio.Task[None]] = set()
+        # Events whose dead letters are done, until the database of their effects may forget them.
+        self._released: set[int] = set()
 
     async def _work(self) -> None:
         """Handle events, one at a time, until nothing more is handed out."""
@@ -126,10 +128,11 @@ class Working(Resuming):
         event = Event(held.record, json_decode) if delivery is None else delivery.event
         call = functools.partial(self._handler, *((event, delivery) if self._wants_delivery else (event,)))
         try:
-            await self._within_time(held, call if self._fencing is None else lambda: self._with_effect(held, call))
+            await (self._within_time(held, call) if self._fencing is None else self._with_effect(held, call))
         except BaseException as error:
             if delivery is None or self.in_flight.get(held) is delivery:
                 self._judge(held, error)
+                await self._pass_given_up()
             elif not isinstance(error, Exception):
                 raise
             else:
@@ -192,10 +195,33 @@ class Working(Resuming):
 
     async def _with_effect(self, held: Held, call: Callable[[], Any]) -> None:
         """Run a handler so that it has its effect once."""
-        assert self._fencing is not None  # noqa: S101  # or nobody would ask for it
-        if self.has_unstored_letters:  # the dead letter first, then the checkpoint that passes it
-            await self.saved()
-        await self._fencing.apply(held, lambda: self._ledger.checkpoint_without(held, self._feed.position), call)
+        fencing = self._fencing
+        assert fencing is not None  # noqa: S101  # or nobody would ask for it
+        async with fencing.turn:
+            while self.has_unstored_letters:  # the dead letter first, then the checkpoint that passes it
+                await self._store_begun()
+            fencing.forget(self._released)
+            self._released.clear()
+            checkpoint = functools.partial(self._checkpoint_without, held)
+            await self._within_time(held, lambda: fencing.apply(held, checkpoint, call))
+
+    def _checkpoint_without(self, held: Held) -> int:
+        return self._ledger.checkpoint_without(held, self._feed.position)
+
+    async def _pass_given_up(self) -> None:
+        """Where nothing follows that has an effect, tell the database of what was parked or skipped."""
+        if self._fencing is None or not self.is_open or self.held:
+            return
+        try:
+            async with self._fencing.turn:
+                await self._store_begun()
+                await self._fencing.pass_by(self.checkpoint)
+        except Exception:  # the database is somebody else's
+            log.exception("consumer %s: its database has not heard what was parked or skipped", self.name)
+
+    def _settled(self, held: Held, *, is_done: bool) -> None:
+        if is_done and held.parked is not None and self._fencing is not None:
+            self._released.add(held.record.sequence)
 
     def _limit(self, task: asyncio.Task[None]) -> None:
         """A handler runs in a task of its own."""
