@@ -86,8 +86,10 @@ class Working(Resuming):
         handler, awaited = self._handler, self._awaited
         assert handler is not None  # noqa: S101  # or nobody would work
         began = self._monotonic()
+        look_after = 1
         while held is not None:
-            for _ in range(_LOOK_EVERY):
+            # The clock is asked ever less often, for fast handlers are the hot path.
+            for _ in range(look_after):
                 try:
                     outcome = handler(Event(held.record, json_decode))
                     if awaited or inspect.isawaitable(outcome):
@@ -105,9 +107,10 @@ class Working(Resuming):
                 if held is None:
                     return
             self._look_ahead()
+            look_after = min(look_after * 2, _LOOK_EVERY)
             if self._monotonic() - began >= SLICE:
                 await self._let_others(held)
-                began = self._monotonic()
+                began, look_after = self._monotonic(), 1
 
     @property
     def _is_eventful(self) -> bool:

@@ -18,6 +18,7 @@ _LIMIT = "entering and leaving it does not wait"
 _EFFECTS = "no scene has a database of the user's: tests/test_effects_*.py cancel each of its awaits"
 _START = "the consumers of a scene begin with the first event; what a start by time waits for, `seek` waits for as well"
 _AFTER_ALL = "one seed in ten thousand comes here"
+_SELDOM = "fewer than one scene in some hundreds has somebody there to cancel"
 _UNDOING = "an opening that was cancelled is undone by a task that nobody knows of"
 
 NOBODY_WAITS = {
@@ -35,12 +36,36 @@ NOBODY_WAITS = {
     ),
     ("consumer", "_move", "await self._fencing.move(before)"): _EFFECTS,
     ("resuming", "_take_name", "state = await self._fencing.agree(state, start)"): _EFFECTS,
-    ("working", "_with_effect", "await self.saved()"): _EFFECTS,
+    ("working", "_handle_one", "await self._pass_given_up()"): _EFFECTS,
+    ("working", "_with_effect", "async with fencing.turn:"): _EFFECTS,
+    ("working", "_with_effect", "await self._store_begun()"): _EFFECTS,
     (
         "working",
         "_with_effect",
-        "await self._fencing.apply(held, lambda: self._ledger.checkpoint_without(held, self._feed.position), call)",
+        "await self._within_time(held, lambda: fencing.apply(held, checkpoint, call))",
     ): _EFFECTS,
+    ("working", "_pass_given_up", "async with self._fencing.turn:"): _EFFECTS,
+    ("working", "_pass_given_up", "await self._store_begun()"): _EFFECTS,
+    ("working", "_pass_given_up", "await self._fencing.pass_by(self.checkpoint)"): _EFFECTS,
+    ("bus", "_clear", "await self._consumers.save_all()"): _SELDOM,
+    ("consumer", "seek", "await asyncio.wait([self._sought[1]])"): _SELDOM,
+    ("consumer", "_move", "await self._sleeper"): _SELDOM,
+    ("consumer", "try_again", "succeeded = sum(await asyncio.gather(*outcomes))"): _SELDOM,
+    ("consumer", "_hand_out_next", "async with self._handing_out_letters:"): _SELDOM,
+    ("consumer", "_hand_out_next", "await self.saved()"): _SELDOM,
+    ("consuming", "delete_consumer", "await self._changed().forget(name)"): _SELDOM,
+    (
+        "registry",
+        "save_all",
+        "saves.stale = (await ask(self._store.commit((), saves.changes))).stale",
+    ): _SELDOM,
+    ("registry", "forget", "await self._state(name)"): _SELDOM,
+    ("registry", "forget", "await self.store([Forgotten(name)])"): _SELDOM,
+    ("registry", "letters", "await consumer.saved()"): _SELDOM,
+    ("registry", "retry", "async with aclosing(self._pages(wanted)) as pages:"): _SELDOM,
+    ("registry", "discard", "await self.store([Released(tuple(letter.number for letter in page))])"): _SELDOM,
+    ("resuming", "_take_over", "await self._read_back(sequence, owed, was_unclean=was_unclean)"): _SELDOM,
+    ("resuming", "_read_back", "found = await ask(self._around.store.query(wanted))"): _SELDOM,
     ("consuming", "wait_processed", "async with asyncio.timeout(timeout):"): _LIMIT,
     ("resuming", "_take_name", "before = await self._before_start()"): _START,
     (

@@ -171,7 +171,7 @@ class _Scene:
             self._start(wait_for(world, "wait for"), "wait for")
         for name in self._names("consumer", 0, 2):
             actors.append(self._start(consume(world, name), name))
-        if random.random() < 0.2:
+        if random.random() < 0.4:
             self._start(take(world, "taker 0"), "taker 0")
         if random.random() < 0.5:
             actors.append(self._start(administer(world), "administer"))
@@ -251,8 +251,8 @@ class _Scene:
 
 
 def _may_raise(name: str) -> bool:
-    """Whether a task has somebody who looks at what it raises: who waits for an event, or judges a handler."""
-    return name.startswith("asyncbus wait for") or name.endswith(" handler")
+    """Whether a task has somebody who looks at what it raises: who waits for it, or judges a handler."""
+    return name.startswith(("asyncbus wait for", "asyncbus look up")) or name.endswith(" handler")
 
 
 TOOL = Tool(
