@@ -273,13 +273,7 @@ class Consumer(Working):
         self._feed.end()
         if not self._is_active:
             return
-        for held in self._ready:
-            if held.attempts > 1:
-                self._take_back(held)
-        for held in self.in_flight:
-            if held.parked is None:
-                self._ledger.keep(held)
-        self._ledger.rest(self._feed.position)
+        self._ledger.rest(self._feed.position, self.in_flight)
         self._is_resting = True
         try:
             await self.saved()
@@ -289,8 +283,7 @@ class Consumer(Working):
     def _let_go(self) -> None:
         self._around.saving.remove(self)
         self._is_active = False
-        for timer in self._timers.values():
-            timer.cancel()
+        self._forget_times()
         self.in_flight.clear()
         self._tell_passed()
         for tried in self._tried_again.values():
@@ -367,6 +360,7 @@ class Consumer(Working):
                 tried.set_result(False)
         self._tried_again.clear()
         self._feed.end()
+        self._forget_times()
         self.in_flight.clear()
         for holding in (self._ready, self._again, self._waiting):
             holding.clear()

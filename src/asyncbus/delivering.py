@@ -149,7 +149,7 @@ class Delivering:
                 self._ledger.begin(held)
             else:
                 held.attempts += 1
-                held.begun = True
+                held.is_begun = True
                 self._letters_to_store += 1
                 self._pending.append(replace(held.parked, attempts=held.attempts))
 
@@ -159,7 +159,7 @@ class Delivering:
             self._ledger.take_back(held)
         else:
             held.attempts -= 1
-            held.begun = False
+            held.is_begun = False
 
     # ----------------------------------------------------------------------------------------------------- outcomes
 
@@ -183,8 +183,8 @@ class Delivering:
     def finish(self, held: Held) -> None:
         """An event is done."""
         self.handled += 1
-        self._leave_flight(held)
         self._settle(held)
+        self._leave_flight(held)
 
     def fail(self, held: Held, error: BaseException | str, *, delay: float | None = None) -> None:
         """An attempt has failed: the event comes again after a while, or is exhausted."""
@@ -214,10 +214,11 @@ class Delivering:
         self._wait(held, delay)
 
     def _wait(self, held: Held, delay: float) -> None:
+        self._acquit(held)
         self._ledger.wait(held, self._clock.now() + int(delay * 1e6))
         self._waiting.add(held)
         for follower in self._lanes.stop(held):
-            if follower.begun:
+            if follower.is_begun:
                 self._take_back(follower)
         self._later(held, delay)
 
@@ -252,8 +253,8 @@ class Delivering:
             self.dead_letters += 1
             self._park(held)
             log.error("consumer %s parks event %d (%s): %s", *self._which(held), self.last_error)
-        self._leave_flight(held)
         self._settle(held, is_done=False)
+        self._leave_flight(held)
 
     def _which(self, held: Held) -> tuple[str, int, str]:
         return self.name, held.record.sequence, held.record.type
@@ -304,13 +305,18 @@ class Delivering:
         held.failures = (*held.failures, failure)[-_FAILURES:]
 
     def _leave_flight(self, held: Held) -> None:
+        """It is not handed out any more; what may be instead is known by now."""
         self.in_flight.pop(held, None)
+
+    def _acquit(self, held: Held) -> None:
+        """The process has outlived its attempt."""
         if held.suspect:
             held.suspect = False
             self._suspects -= 1
 
     def _settle(self, held: Held, *, is_done: bool = True) -> None:
         """It is owed no more; what waited for it may follow."""
+        self._acquit(held)
         if held.parked is None:
             self._ledger.finish(held)
         else:
@@ -322,7 +328,7 @@ class Delivering:
         if held.leads:
             following = self._lanes.leave(held)
             if following is not None:
-                if following.begun:
+                if following.is_begun:
                     self._ready.appendleft(following)
                 else:
                     self._again.append(following)

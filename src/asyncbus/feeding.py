@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Iterable
+from itertools import islice
 
 from asyncbus.ahead import Ahead
 from asyncbus.delivering import ConsumerOptions
@@ -72,7 +74,7 @@ class Feeding(Storing):
                     raise self._feed.error
                 return
             else:
-                if self._demand() > 0:
+                if self._demand() > 0 and self.held <= len(self.in_flight) + self.waiting_for_retry:
                     self._ahead.waited()
                 self._tell_passed()
                 self._sleeper = asyncio.get_running_loop().create_future()
@@ -80,10 +82,11 @@ class Feeding(Storing):
 
     async def _begin_stored(self, lump: list[Held]) -> None:
         self._alone = lump[0].record.sequence if self.is_careful else 0
-        self._begin(lump)
+        begun = [*lump, *self._followers(lump)] if self._is_ahead else lump
+        self._begin(begun)
         began = self._monotonic()
         await self._store_begun()
-        self._begun, self._begun_at = len(lump), self._monotonic()
+        self._begun, self._begun_at = len(begun), self._monotonic()
         self._commit_time = self._begun_at - began
         self._ready.extend(lump)
         self._wake_hungry()
@@ -106,18 +109,36 @@ class Feeding(Storing):
     def _lump(self) -> list[Held]:
         """What is to be begun next: what comes again before what is new."""
         demand = self._demand()
-        if demand <= 0:
-            return []
-        if self._begun:
+        lump: list[Held] = []
+        while len(lump) < demand and (found := self._next(demand - len(lump))):
+            lump += found if self._is_ahead else filter(self._may_begin, found)
+        if lump and self._begun:
             self._ahead.handled(self._begun, self._monotonic() - self._begun_at, self._commit_time)
             self._begun = 0
-        lump: list[Held] = []
-        while self._again and len(lump) < demand:
-            lump.append(self._again.popleft())
-        room = min(demand - len(lump), self.options.max_in_flight - self.held)
-        if room > 0:
-            lump += self._read(room)
         return lump
+
+    @property
+    def _is_ahead(self) -> bool:
+        """Whether more is begun than there are hands free, wherever it stands in its lane."""
+        return self._ahead.size > 1 and not self.is_careful
+
+    def _next(self, most: int) -> list[Held]:
+        if self._again:
+            return [self._again.popleft()]
+        room = min(most, self.options.max_in_flight - self.held)
+        return self._read(room) if room > 0 else []
+
+    def _may_begin(self, held: Held) -> bool:
+        """Whether it can be handed out at once; if not, it is begun when it is the first of its lane."""
+        is_free = self._lanes.is_free(held)
+        if not is_free and held.parked is None:
+            self._ledger.pass_over(held)
+        return is_free
+
+    def _followers(self, lump: list[Held]) -> Iterable[Held]:
+        """What comes right after those of a lump that lead their lanes, as much as may be begun with it."""
+        waiting = (each for held in lump if held.leads for each in self._lanes.behind(held) if not each.is_begun)
+        return islice(waiting, max(self._ahead.size - len(lump), 0))
 
     def _read(self, room: int) -> list[Held]:
         is_careful = self.is_careful  # asked first, for taking moves the feed past the suspects
@@ -169,9 +190,12 @@ class Feeding(Storing):
             self._nudge()
             try:
                 await hungry
-            finally:
+            except asyncio.CancelledError:
                 if hungry in self._hungry:
                     self._hungry.remove(hungry)
+                else:
+                    self._wake_hungry()  # another one may have what this one was woken for
+                raise
         return held
 
     def _wake_hungry(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Collection
 from typing import Final, Literal, TypeAlias
 
 from msgspec import Struct, field
@@ -46,44 +47,38 @@ class Lanes:
             return True
         lane = self._lanes.get(held.lane)
         if lane is None:
-            self.lead(held)
+            self._lanes[held.lane] = _Lane()
+            held.leads = True
             return True
         lane.behind.append(held)
         return False
-
-    def lead(self, held: Held) -> None:
-        """It leads its lane from now on: as the first of it, or as it waits for its retry since before."""
-        if held.lane is not None:
-            self._lanes.setdefault(held.lane, _Lane())
-            held.leads = True
 
     def is_stopped(self, held: Held) -> bool:
         """Whether what leads its lane waits for a retry."""
         lane = self._lanes.get(held.lane)
         return lane is not None and lane.is_stopped
 
-    def stop(self, held: Held) -> deque[Held]:
+    def stop(self, held: Held) -> Collection[Held]:
         """It waits for its retry, and its lane with it; what waits behind it."""
-        lane = self._lanes.get(held.lane)
-        if lane is None:
-            return deque()
-        lane.is_stopped = True
-        return lane.behind
+        if held.lane is not None:
+            self._lanes[held.lane].is_stopped = True
+        return self.behind(held)
+
+    def behind(self, held: Held) -> Collection[Held]:
+        """What waits behind the one that leads, in order."""
+        return () if held.lane is None else self._lanes[held.lane].behind
 
     def go_on(self, held: Held) -> None:
         """Its retry is due."""
-        lane = self._lanes.get(held.lane)
-        if lane is not None:
-            lane.is_stopped = False
+        if held.lane is not None:
+            self._lanes[held.lane].is_stopped = False
 
     def leave(self, held: Held) -> Held | None:
         """It is done; the next of its lane, which leads from now on."""
         if not held.leads:
             return None
         held.leads = False
-        lane = self._lanes.get(held.lane)
-        if lane is None:  # two of it have led since a last holder of the name that let them: the other has left
-            return None
+        lane = self._lanes[held.lane]
         lane.is_stopped = False
         if not lane.behind:
             del self._lanes[held.lane]

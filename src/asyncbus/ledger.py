@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Container, Iterator
 from typing import Any
 
 from msgspec import Struct
@@ -21,23 +22,23 @@ class Held(Struct, eq=False, gc=False):
         record: the event.
         attempts: how often it was handed out, or may have been since this was stored.
         due: microseconds since 1970 before which it does not come again; 0: it does not wait.
+        is_begun: it may be handed out, or is; where it is not, it has to be begun first, perhaps once more.
         suspect: it was in flight when its process ended, perhaps for its own sake.
         parked: the dead letter that is tried again; None: an event of the log.
         failures: of its attempts, as far as this process knows them.
         lane: what it shares with the events that must not overtake it; None: it may be overtaken.
         leads: whether it is the one of its lane that may be handed out.
-        begun: whether it is stored, or about to be, that it may be handed out once more.
     """
 
     record: Record
     attempts: int = 0
     due: int = 0
+    is_begun: bool = False
     suspect: bool = False
     parked: ParkedEvent | None = None
     failures: tuple[Failure, ...] = ()
     lane: object = None
     leads: bool = False
-    begun: bool = False
 
 
 class Ledger:
@@ -57,6 +58,8 @@ class Ledger:
         self._held: dict[int, Held] = {}
         # Those of them of which the store has to know more than that they were begun once.
         self._told: set[int] = set()
+        # Read and not begun, ascending; once a later one is begun, the store has to know of them.
+        self._passed_over: deque[int] = deque()
         self._done_to = state.settled_to
         self._begun_to = state.begun_to
         self.suspect_to = state.begun_to
@@ -81,23 +84,34 @@ class Ledger:
         """It may be handed out once more, as soon as this is stored."""
         sequence = held.record.sequence
         held.attempts += 1
-        held.begun = True
+        held.is_begun = True
         held.due = 0
         if held.attempts > 1:
             self._told.add(sequence)
         elif self._told and sequence > self._done_to:
             self._told.discard(sequence)
+        while self._passed_over and self._passed_over[0] <= sequence:
+            if (other := self._passed_over.popleft()) != sequence:
+                self._told.add(other)
         self._begun_to = max(self._begun_to, sequence)
+
+    def pass_over(self, held: Held) -> None:
+        """It is not begun, though later ones may be."""
+        if held.record.sequence > self._begun_to:
+            self._passed_over.append(held.record.sequence)
+        else:
+            self._told.add(held.record.sequence)
 
     def take_back(self, held: Held) -> None:
         """It was begun, and is not handed out after all."""
         held.attempts -= 1
-        held.begun = False
+        held.is_begun = False
         self._told.add(held.record.sequence)
 
     def wait(self, held: Held, due: int) -> None:
         """It has failed, and does not come again before a moment, in microseconds since 1970."""
         held.due = due
+        held.is_begun = False
         self._told.add(held.record.sequence)
 
     def finish(self, held: Held) -> None:
@@ -148,14 +162,13 @@ class Ledger:
             **others,
         )
 
-    def keep(self, held: Held) -> None:
-        """It is in flight at a clean end, and nobody says that this was no attempt."""
-        self._told.add(held.record.sequence)
-
-    def rest(self, read_to: int) -> None:
-        """A clean end: what was begun and is not kept was never in flight."""
+    def rest(self, read_to: int, in_flight: Container[Held]) -> None:
+        """A clean end: what was begun and is not in flight was never handed out."""
         # What was not read back since an unclean end is as suspect as before.
         self._begun_to = self.suspect_to if read_to < self.suspect_to else 0
         for held in self._held.values():
-            if held.attempts != 1 or held.due:
+            if held.is_begun and held not in in_flight:
+                held.is_begun = False
+                held.attempts -= 1
+            if held.attempts:
                 self._told.add(held.record.sequence)

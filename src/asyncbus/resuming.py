@@ -100,8 +100,8 @@ class Resuming(Feeding):
         held = Held(found[0], owed.attempts, owed.due, lane=self._lanes.of(found[0]))
         self._ledger.read(held)
         if owed.due:
-            self._lanes.lead(held)
-            self._wait(held, max(owed.due - self._around.clock.now(), 0) / 1e6)
+            if self._lanes.is_free(held):  # the last holder of the name may have had another order
+                self._wait(held, max(owed.due - self._around.clock.now(), 0) / 1e6)
             return
         is_last = owed.attempts >= self.options.retry.attempts
         if is_last and was_unclean and sequence == self._alone:
@@ -111,4 +111,5 @@ class Resuming(Feeding):
         else:
             if was_unclean and owed.attempts:
                 self._suspect(held)
-            self._again.append(held)
+            if self._lanes.is_free(held):
+                self._again.append(held)

@@ -78,7 +78,7 @@ class Storing(Delivering):
             paused=self.is_paused,
             redelivered=self.redelivered,
             last_error=self.last_error,
-            active_since=0 if self._is_resting else self._stored.active_since,
+            active_since=0 if self._is_resting and not self.is_careful else self._stored.active_since,
         )
         if self._was_stored and not self._pending and state == self._stored:
             return ()
@@ -95,7 +95,7 @@ class Storing(Delivering):
         if self._letters_to_store:
             self._letters_to_store -= sum(not isinstance(change, ConsumerState) for change in changes)
         for change in changes:
-            if isinstance(change, ConsumerState):
+            if isinstance(change, ConsumerState) and change.epoch == self.epoch:  # no `seek` has come in between
                 self._stored = change
 
     def lost(self, changes: Sequence[Change], error: Exception) -> None:

@@ -258,6 +258,12 @@ class Working(Resuming):
         else:
             self.fail(held, HandlerTimeoutError(self.name, held.record.sequence, self.options.timeout))
 
+    def _forget_times(self) -> None:
+        """What was in flight has no time limit any more."""
+        self._deadlines.clear()
+        while self._timers:
+            self._timers.popitem()[1].cancel()
+
     def _leave_flight(self, held: Held) -> None:
         super()._leave_flight(held)
         if self._deadlines:

@@ -36,13 +36,13 @@ class ConsumerState(Struct, frozen=True, kw_only=True):
         epoch: how often the name was taken; a state with an older one than the stored one is not stored.
         checkpoint: nothing at or below it is owed.
         settled_to: at or above the checkpoint.
-        begun_to: at or above `settled_to`; equal to it after a clean end.
+        begun_to: at or above `settled_to`; equal to it where `active_since` is 0.
         owed: by sequence, ascending.
         alone: the event that was handed out alone, for after an unclean end nobody else is to be harmed by it; 0: none.
         paused: whether it hands out nothing.
         sought: whether `seek` moved it since it was last active.
         created_at: microseconds since 1970.
-        active_since: microseconds since 1970; 0 after a clean end.
+        active_since: microseconds since 1970; 0 after a clean end that left nothing over from an unclean one.
         redelivered: deliveries that were not an event's first.
         last_error: of the last attempt that failed, as text that UTF-8 can hold; None: there was none.
     """

@@ -1,0 +1,137 @@
+"""What the tests of durable consumers share: handlers that are watched and held, time, a log as a crash leaves it."""
+
+import asyncio
+import copy
+import sqlite3
+from collections.abc import Awaitable, Callable
+from contextlib import closing
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from asyncbus import Consumer, Delivery, Event, EventBus, Retry
+from asyncbus.store.consumers import ConsumerStore
+from tests.behaviour.stage import HandClock, Log, ticks, until
+
+AT_ONCE = Retry(backoff=0)
+"""What failed comes again without waiting."""
+
+_copies = count(1)
+
+
+class Handler:
+    """Notes what it is called with and how many events it has at once; `hold` makes it wait.
+
+    Args:
+        act: called with each delivery, and awaited, before it returns.
+
+    Attributes:
+        got: sequence and attempt of each call, in their order.
+        done: sequences of the calls that returned, in their order.
+        running: sequences it has now.
+        most: how many it had at once.
+    """
+
+    def __init__(self, act: Callable[[Delivery], Awaitable[Any]] | None = None) -> None:
+        self._act = act
+        self.got: list[tuple[int, int]] = []
+        self.done: list[int] = []
+        self.running: list[int] = []
+        self.most = 0
+        self._held: dict[int, asyncio.Event] = {}
+
+    def hold(self, *sequences: int) -> None:
+        """Have it wait at these events until they are released."""
+        self._held.update((sequence, asyncio.Event()) for sequence in sequences)
+
+    def release(self, *sequences: int) -> None:
+        """Let it go on at these events, or at all."""
+        for sequence in sequences or tuple(self._held):
+            self._held.pop(sequence).set()
+
+    @property
+    def sequences(self) -> list[int]:
+        """What it was called with, in order."""
+        return [sequence for sequence, _ in self.got]
+
+    async def __call__(self, event: Event, delivery: Delivery) -> None:
+        self.got.append((event.sequence, delivery.attempt))
+        self.running.append(event.sequence)
+        self.most = max(self.most, len(self.running))
+        try:
+            if event.sequence in self._held:
+                await self._held[event.sequence].wait()
+            if self._act is not None:
+                await self._act(delivery)
+            self.done.append(event.sequence)
+        finally:
+            self.running.remove(event.sequence)
+
+
+def failing(*sequences: int, times: int = 1) -> Callable[[Delivery], Awaitable[None]]:
+    """What a handler does: fail at these events in their first attempts."""
+
+    async def act(delivery: Delivery) -> None:
+        if delivery.event.sequence in sequences and delivery.attempt <= times:
+            raise RuntimeError(f"event {delivery.event.sequence}, attempt {delivery.attempt}")
+
+    return act
+
+
+async def passing(consumer: Consumer, sequence: int) -> None:
+    """Wait until nothing up to a sequence is owed."""
+    await until(lambda: consumer.checkpoint >= sequence)
+
+
+async def quiet(bus: EventBus) -> None:
+    """Wait until nothing more is stored of itself."""
+    batches = -1
+    while batches != bus.statistics().batches:
+        batches = bus.statistics().batches
+        await ticks(50)
+        await bus.flush()
+
+
+async def published(bus: EventBus, *keys: str | None, type: str = "a") -> None:
+    """One event for each key, each committed by itself."""
+    for key in keys:
+        await bus.publish(type, key=key)
+
+
+def keeping(log: Log) -> ConsumerStore:
+    """The store of a log, to look at what it keeps for consumers."""
+    store = log.store()
+    assert isinstance(store, ConsumerStore)
+    return store
+
+
+def crashed(log: Log, folder: Path) -> Log:
+    """The log as it would be found if the process that has it open were killed now."""
+    found = Log(log.kind, folder)
+    if log.kind == "memory":
+        found._memory = copy.deepcopy(log._memory)
+        return found
+    found.path = folder / f"crashed-{next(_copies)}.db"
+    with closing(sqlite3.connect(log.path)) as connection:
+        connection.execute("VACUUM INTO ?", [str(found.path)])
+    return found
+
+
+class AlarmClock(HandClock):
+    """A clock that stands still until `advance`; who sleeps is woken when his time has come."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._asleep: list[tuple[float, asyncio.Future[None]]] = []
+
+    async def sleep(self, seconds: float) -> None:
+        self.sleeps.append(round(seconds, 6))
+        woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._asleep.append((self.monotonic() + seconds, woken))
+        await woken
+
+    def advance(self, seconds: float) -> None:
+        super().advance(seconds)
+        for moment, woken in self._asleep:
+            if moment <= self.monotonic() + 1e-9 and not woken.done():
+                woken.set_result(None)
