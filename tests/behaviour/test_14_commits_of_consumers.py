@@ -1,4 +1,4 @@
-"""What consumers store shares commits."""
+"""What consumers store shares commits, and what they wait for waits for no large batch."""
 
 from collections.abc import Sequence
 
@@ -11,6 +11,9 @@ from asyncbus.store.consumers import Change, ConsumerState
 from tests.fakes import until
 
 pytestmark = pytest.mark.asyncio
+
+MANY = 600
+"""Events of a batch that is a large one."""
 
 
 class NotingStore(asyncbus.MemoryStore):
@@ -43,3 +46,40 @@ async def test_that_an_event_is_done_is_stored_with_the_beginning_of_the_next_on
     begun = [states[0].begun_to for _, states in store.commits]
     # Its name, each event, and that the last one is done.
     assert begun[:22] == [0, *range(1, 21), 20]
+
+
+async def test_what_consumers_wait_for_goes_before_a_large_batch() -> None:
+    store = NotingStore()
+    async with asyncbus.EventBus(store) as bus, bus.consume("one", "a.*", ack="manual") as deliveries:
+        await bus.publish("a.b")
+        delivery = await anext(deliveries)
+        await bus.flush()
+        store.commits.clear()
+
+        waiting = await bus.publish("b.c", ack="accepted")
+        for _ in range(MANY):
+            waiting = await bus.publish("b.c", ack="accepted")
+        await delivery.ack()
+        await waiting
+
+    stored, states = store.commits[0]
+    assert stored == 0
+    assert states[0].checkpoint == delivery.event.sequence
+    assert store.commits[1][0] == MANY + 1
+
+
+async def test_and_with_a_small_one() -> None:
+    store = NotingStore()
+    async with asyncbus.EventBus(store) as bus, bus.consume("one", "a.*", ack="manual") as deliveries:
+        await bus.publish("a.b")
+        delivery = await anext(deliveries)
+        await bus.flush()
+        store.commits.clear()
+
+        waiting = await bus.publish("b.c", ack="accepted")
+        await delivery.ack()
+        await waiting
+
+    stored, states = store.commits[0]
+    assert stored == 1
+    assert states[0].checkpoint == delivery.event.sequence
