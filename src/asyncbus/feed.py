@@ -63,8 +63,11 @@ class Feed(Subscription):
         """The next events that are at hand, at most `limit`, ascending."""
         taken: list[Record] = []
         for source in (self._page, self._queue):
-            while source and len(taken) < limit:
-                taken.append(source.popleft())
+            if len(source) <= limit - len(taken):
+                taken += source
+                source.clear()
+            else:
+                taken += [source.popleft() for _ in range(limit - len(taken))]
         self.delivered += len(taken)
         return taken
 

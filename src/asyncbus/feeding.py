@@ -77,6 +77,8 @@ class Feeding(Storing):
                 if self._demand() > 0 and self.held <= len(self.in_flight) + self.waiting_for_retry:
                     self._ahead.waited()
                 self._tell_passed()
+                if self._hungry:
+                    self._around.saving.ask(self)  # there is time to store what was done
                 self._sleeper = asyncio.get_running_loop().create_future()
                 await self._sleeper
 
@@ -183,8 +185,6 @@ class Feeding(Storing):
                 return None
             if not self.is_started:
                 raise BusClosedError(NOT_OPEN)
-            if self._is_active:
-                self._around.saving.ask(self)  # there is time to store what was done
             hungry: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._hungry.append(hungry)
             self._nudge()

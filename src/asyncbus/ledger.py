@@ -93,7 +93,8 @@ class Ledger:
         while self._passed_over and self._passed_over[0] <= sequence:
             if (other := self._passed_over.popleft()) != sequence:
                 self._told.add(other)
-        self._begun_to = max(self._begun_to, sequence)
+        if sequence > self._begun_to:  # noqa: PLR1730  # as in `finish`
+            self._begun_to = sequence
 
     def pass_over(self, held: Held) -> None:
         """It is not begun, though later ones may be."""
@@ -120,7 +121,8 @@ class Ledger:
         del self._held[sequence]
         if self._told:
             self._told.discard(sequence)
-        self._done_to = max(self._done_to, sequence)
+        if sequence > self._done_to:  # noqa: PLR1730  # `max` would take as long as all the rest, once an event
+            self._done_to = sequence
 
     # ------------------------------------------------------------------------------------------------- what it comes to
 

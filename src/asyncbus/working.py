@@ -97,7 +97,8 @@ class Working(Resuming):
                 except BaseException as error:  # noqa: BLE001  # the handler is somebody else's code
                     self._judge(held, error)
                 else:
-                    if self._is_eventful or held.suspect or held.leads or held.parked is not None:
+                    is_awaited = self._hungry or self._passed or self._sought is not None
+                    if is_awaited or held.suspect or held.leads or held.parked is not None:
                         self.finish(held)
                     else:  # as `finish` does, where nobody waits for anything: this runs for every event
                         self.handled += 1
@@ -111,11 +112,6 @@ class Working(Resuming):
             if self._monotonic() - began >= SLICE:
                 await self._let_others(held)
                 began, look_after = self._monotonic(), 1
-
-    @property
-    def _is_eventful(self) -> bool:
-        """Whether somebody waits for an event to be done."""
-        return bool(self._hungry or self._passed or self._deadlines or self._sought is not None)
 
     async def _let_others(self, held: Held) -> None:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Final
 
 from asyncbus.batch import Batch, Submission
 from asyncbus.clock import Clock
@@ -15,6 +16,13 @@ from asyncbus.store.base import Appended, EventStore, same_content
 from asyncbus.store.consumers import ConsumerStore
 
 log = logging.getLogger("asyncbus")
+
+_LARGE: Final = 512
+"""Events of a batch before which what consumers have asked for is stored by itself, at most once a batch.
+
+It takes as long as a few dozen events. With the batch it would come twice as late, and beside a publisher that never
+rests a consumer would fall behind by nearly all it publishes (benchmarks/bench_consumers.py).
+"""
 
 
 class Writer:
@@ -70,6 +78,8 @@ class Writer:
             if batch is None:
                 return
             if self._saving is not None:
+                if self._saving.wanted and len(batch.submissions) >= _LARGE:
+                    await self._write_with(Batch(), self._saving.take(passing=False))
                 await self._write_with(batch, self._saving.take(passing=bool(batch.submissions)))
             elif batch.submissions:
                 await self._write(batch)
