@@ -27,17 +27,22 @@ async def opened(path: Path | None, synchronous: Synchronous = "full") -> AsyncI
         yield bus
 
 
-async def accepted_to_handled(path: Path, count: int, *, plain: bool = False) -> float:
+async def accepted_to_handled(path: Path, count: int, *, plain: bool = False, durable: bool = False) -> float:
     """Events a second from the first `publish(ack="accepted")` to the last event handled by one pattern subscriber.
 
     Args:
         path: the database file, synchronous FULL.
         count: how many events.
         plain: the handler is a plain function instead of an `async def`.
+        durable: it is the handler of a durable consumer instead of a subscription.
     """
     handled = Handled(count)
+    handler = handled.handle_at_once if plain else handled.handle
     async with opened(path) as bus:
-        bus.subscribe(PATTERN, handled.handle_at_once if plain else handled.handle)
+        if durable:
+            bus.consume("benchmark", PATTERN, handler)
+        else:
+            bus.subscribe(PATTERN, handler)
         start = perf_counter()
         for payload in payloads(count):
             await bus.publish(TYPE, payload, ack="accepted")

@@ -78,6 +78,23 @@ LABELS = {
         "latency to the handler, 99th percentile",
         "against one aiosqlite commit",
     ),
+    ("consumer, publish to handled", "subscription, publish to handled"): (
+        "durable consumer, publish → handler",
+        "against a subscription",
+    ),
+    ("consumer, catching up on a stored log", "subscription, catching up on a stored log"): (
+        "durable consumer, catching up",
+        "against a subscription",
+    ),
+    ("idle bus with 1,000 consumers", None): ("1,000 consumers on an idle bus", "CPU seconds a second"),
+    ("dead letters, the last page", "dead letters, the first page"): (
+        "100,000 dead letters, the last page",
+        "time, against the first",
+    ),
+    ("dead letters, the middle page", "dead letters, the first page"): (
+        "100,000 dead letters, the middle page",
+        "time, against the first",
+    ),
     ("import asyncbus", "import anyio, aiosqlite, msgspec"): (
         "import asyncbus",
         "time, against its three dependencies",

@@ -29,6 +29,7 @@ NAMES = (
     "event_cost",
     "far_behind",
     "latency",
+    "consumers",
     "verify",
     "growing_log",
     "growing_subscriptions",

@@ -11,14 +11,18 @@ import asyncbus
 from examples.emulator import report
 from examples.emulator.display import Check, Display, display_for
 from examples.emulator.kill import kill_while_publishing, look_after
+from examples.emulator.profile import compare, profile_through_a_kill
 from examples.emulator.run import run
 
 DESCRIPTION = """Watch a processor emulator publish half a million events through the bus, while subscribers come early,
-late and slow; then see a process killed while it publishes, and nothing lost. Exit status 1 if that does not hold."""
+late and slow; then see a process killed while it publishes, and nothing lost, and one killed while it counts, and
+nothing counted twice. Exit status 1 if that does not hold."""
+
+KILL_PROFILER_AFTER = 500  # events, less than there are
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run both acts and return the exit status."""
+    """Run the acts and return the exit status."""
     options = parse(arguments)
     display = display_for(sys.stdout)
     try:
@@ -29,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def play_somewhere(options: argparse.Namespace, display: Display) -> int:
-    """Both acts, on the file that was asked for or on one that is gone afterwards."""
+    """The acts, on the file that was asked for or on one that is gone afterwards."""
     if options.path is not None:
         return play(options, options.path, display)
     with tempfile.TemporaryDirectory(prefix="asyncbus-emulator-") as folder:
@@ -42,9 +46,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--path",
         type=Path,
-        help="keep the log in this new file, and that of the killed process beside it; otherwise both are removed",
+        help="keep the log in this new file, and what the killed processes wrote beside it; otherwise all is removed",
     )
-    parser.add_argument("--kill-after", type=int, default=5_000, help="acknowledgements until the kill (5,000)")
+    parser.add_argument("--kill-after", type=int, default=5_000, help="acknowledgements until the first kill (5,000)")
     options = parser.parse_args(arguments)
     if not 100 <= options.limit <= 10_000_000:
         parser.error("--limit must be between 100 and 10,000,000")
@@ -53,24 +57,33 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     if options.path is not None:
         if not options.path.parent.is_dir():
             parser.error(f"{options.path.parent} is no folder")
-        for path in (options.path, beside(options.path)):
+        for path in (options.path, *(beside(options.path, what) for what in ("killed", "profiled", "profile"))):
             if path.exists():
                 parser.error(f"{path} exists; the demo counts the events of a new file")
     return options
 
 
 def play(options: argparse.Namespace, path: Path, display: Display) -> int:
-    """Both acts on `path` and on a second file beside it."""
+    """The acts, on `path` and on files beside it."""
     holds = asyncio.run(run_emulator(path, options.limit, display))
+
     display.say("\nNow a second process publishes, and is killed (SIGKILL) while it does.")
-    killed, acknowledged = kill_while_publishing(beside(path), after=options.kill_after)
-    aftermath = asyncio.run(look_after(beside(path), killed=killed, acknowledged=acknowledged))
+    log = beside(path, "killed")
+    killed, acknowledged = kill_while_publishing(log, after=options.kill_after)
+    aftermath = asyncio.run(look_after(log, killed=killed, acknowledged=acknowledged))
     holds &= tell(report.kill_checks(aftermath), display)
+
+    display.say(
+        "\nA third one counts executed blocks in a database of its own, is killed while it does, and runs again."
+    )
+    log, database = beside(path, "profiled"), beside(path, "profile")
+    killed, said = profile_through_a_kill(log, database, after=KILL_PROFILER_AFTER)
+    holds &= tell(report.profile_checks(asyncio.run(compare(log, database, killed=killed, said=said))), display)
     return 0 if holds else 1
 
 
-def beside(path: Path) -> Path:
-    return path.with_name(f"{path.stem}-killed{path.suffix}")
+def beside(path: Path, what: str) -> Path:
+    return path.with_name(f"{path.stem}-{what}{path.suffix}")
 
 
 async def run_emulator(path: Path, limit: int, display: Display) -> bool:

@@ -4,6 +4,7 @@ from math import isqrt
 
 from examples.emulator.display import Check, Table
 from examples.emulator.kill import Aftermath
+from examples.emulator.profile import Profiled
 from examples.emulator.run import Outcome
 from examples.emulator.subscribers import Subscriber
 
@@ -47,6 +48,19 @@ def kill_checks(aftermath: Aftermath) -> list[Check]:
         Check(
             f"{aftermath.stored:,} events stored, without a hole, and the next one gets {aftermath.next_sequence:,}",
             aftermath.consecutive and aftermath.next_sequence == aftermath.stored + 1,
+        ),
+    ]
+
+
+def profile_checks(profiled: Profiled) -> list[Check]:
+    pc, times = max(profiled.profile.items(), key=lambda item: item[1], default=(0, 0))
+    return [
+        Check("the profiler was killed while it counted", profiled.killed),
+        Check(f"run again, it ended: {profiled.said}", profiled.said == "drained, nothing was in flight; behind by 0"),
+        Check(
+            f"{profiled.profile.total():,} executions counted, each of the log's {profiled.log.total():,} once;"
+            f" the hottest block, at {pc:#x}, ran {times:,} times",
+            bool(profiled.log) and profiled.profile == profiled.log,
         ),
     ]
 

@@ -1,8 +1,10 @@
 import asyncio
 import io
+import sqlite3
 import subprocess
 import sys
 from collections import Counter
+from contextlib import closing
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,9 @@ from examples.emulator.display import Check, Frame, LiveDisplay, PlainDisplay, S
 from examples.emulator.kill import kill_while_publishing, look_after
 from examples.emulator.machine import HOT_THRESHOLDS, Machine
 from examples.emulator.memory import CODE, HEAP, PAGE_SIZE, STACK_TOP, page_of
-from examples.emulator.report import count_primes, emulator_checks, kill_checks
+from examples.emulator.profile import compare, last_line, profile_through_a_kill, profiler
+from examples.emulator.profiler import LIMIT
+from examples.emulator.report import count_primes, emulator_checks, kill_checks, profile_checks
 from examples.emulator.run import Outcome, run
 
 REPOSITORY = Path(__file__).parents[2]
@@ -204,6 +208,52 @@ def test_an_acknowledged_event_that_is_not_there_would_be_found(tmp_path: Path) 
 
     assert aftermath.lost == [1, 10**6]
     assert failed(kill_checks(aftermath)) == 1
+
+
+# --- the profiler ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.fault(62)
+def test_a_profiler_that_is_killed_while_it_counts_has_counted_each_block_once(tmp_path: Path) -> None:
+    log, database = tmp_path / "log.db", tmp_path / "profile.db"
+    for count in (1, 150):
+        with profiler(log, database) as process:
+            assert last_line(process, until=count) == f"counting {count}"
+            process.kill()
+
+    killed, said = profile_through_a_kill(log, database, after=300)
+    profiled = asyncio.run(compare(log, database, killed=killed, said=said))
+
+    assert profiled.profile == profiled.log == run_machine(LIMIT)[0].executions
+    assert failed(profile_checks(profiled)) == 0
+
+
+def test_a_block_that_was_counted_twice_would_be_found(tmp_path: Path) -> None:
+    log, database = tmp_path / "log.db", tmp_path / "profile.db"
+    killed, said = profile_through_a_kill(log, database, after=100)
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("UPDATE blocks SET executions = executions + 1 WHERE pc = (SELECT min(pc) FROM blocks)")
+
+    profiled = asyncio.run(compare(log, database, killed=killed, said=said))
+
+    assert failed(profile_checks(profiled)) == 1
+
+
+@pytest.mark.fault(73)
+def test_a_profiler_that_is_told_to_end_finishes_what_it_is_at_and_goes_on_the_next_time(tmp_path: Path) -> None:
+    log, database = tmp_path / "log.db", tmp_path / "profile.db"
+
+    with profiler(log, database) as process:
+        last_line(process, until=100)
+        process.terminate()
+        said, _, behind = last_line(process).rpartition(" ")
+
+    assert (process.returncode, said) == (0, "drained, nothing was in flight; behind by")
+    assert int(behind) > 0
+    with profiler(log, database) as process:
+        said = last_line(process)
+    profiled = asyncio.run(compare(log, database, killed=True, said=said))
+    assert failed(profile_checks(profiled)) == 0
 
 
 # --- the command -----------------------------------------------------------------------------------------------------

@@ -57,7 +57,8 @@ def _begin(world: World, named: Named, handler: Any = None, **others: Any) -> Co
             named.name,
             named.pattern,
             handler,
-            retry=Retry(attempts=random.choice((1, 2, 3)), backoff=0.0002, maximum=0.001),
+            # Without jitter, whose random numbers are not of this seed.
+            retry=Retry(attempts=random.choice((1, 2, 3)), backoff=0.0002, maximum=0.001, jitter=False),
             timeout=None if handler is None else random.choice((None, 0.0007)),
             concurrency=random.choice((1, 1, 3)),
             max_in_flight=random.choice((1, 3, 64)),

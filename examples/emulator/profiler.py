@@ -1,0 +1,74 @@
+"""The process that profiles: counts in a database of its own how often each block ran, once for each event.
+
+Run as ``python -m examples.emulator.profiler LOG PROFILE``. Where the log is new, a small guest runs first, so that
+there is something to count. It says ``counting N`` as it comes to the N-th event of this life; killed at any moment and
+run again, it goes on where it was, for a count and the place in the log are one transaction of the profile. On SIGTERM
+it finishes the event it is at, says what is left, and ends.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import aiosqlite
+import anyio.to_thread
+
+import asyncbus
+from examples.emulator.machine import BLOCK_EXECUTED, Machine
+
+NAME = "profiler"
+LIMIT = 300
+DRAIN_SECONDS = 5
+
+SCHEMA = """
+PRAGMA journal_mode = WAL;
+-- A power cut may take the last counts, and with them what the profile knows of its place in the log: they come again.
+PRAGMA synchronous = NORMAL;
+CREATE TABLE IF NOT EXISTS blocks (pc INTEGER PRIMARY KEY, executions INTEGER NOT NULL);
+"""
+COUNT = "INSERT INTO blocks VALUES (?, 1) ON CONFLICT DO UPDATE SET executions = executions + 1"
+
+
+class Profiler:
+    """Counts the blocks that a bus tells of, through a connection that nobody else uses."""
+
+    def __init__(self, bus: asyncbus.EventBus, profile: aiosqlite.Connection) -> None:
+        self._profile = profile
+        self._counted = 0
+        bus.consume(NAME, BLOCK_EXECUTED, self._count, effects=asyncbus.SQLiteEffects(profile))
+
+    async def _count(self, event: asyncbus.Event) -> None:
+        self._counted += 1
+        # One write, past any buffer of ours: it is told whenever the kill comes.
+        os.write(sys.stdout.fileno(), f"counting {self._counted}\n".encode())
+        await self._profile.execute(COUNT, (event.data["pc"],))
+
+
+async def main(log: Path, database: Path) -> None:
+    """Count until all is counted, or SIGTERM comes."""
+    ended = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
+    # The bus closes first: until then its consumer may be at work in the profile.
+    async with aiosqlite.connect(database) as profile, asyncbus.connect(str(log)) as bus:
+        await profile.executescript(SCHEMA)
+        if await bus.latest_sequence() == 0:
+            machine = Machine(bus.publish_from_thread, limit=LIMIT)
+            await anyio.to_thread.run_sync(machine.run)
+            await bus.flush()
+        Profiler(bus, profile)
+        counting = asyncio.create_task(bus.wait_processed(NAME, await bus.latest_sequence()))
+        counting.add_done_callback(lambda _: ended.set())
+        await ended.wait()
+        report = await bus.drain(DRAIN_SECONDS)
+        with suppress(asyncbus.ConsumerClosedError):  # told to end before all was counted
+            await counting
+        [profiler] = await bus.consumers()
+        left = "nothing was in flight" if report.ok else f"given back: {report.unfinished}"
+        print(f"drained, {left}; behind by {profiler.backlog}", flush=True)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(Path(sys.argv[1]), Path(sys.argv[2])))
