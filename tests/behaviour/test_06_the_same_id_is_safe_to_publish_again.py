@@ -53,6 +53,8 @@ CONFLICTS: dict[str, dict[str, Any]] = {
     "no key": {"key": None},
     "metadata": {"metadata": {"m": 2}},
     "bytes for text": {"data": b"1"},
+    "true for 1": {"data": True},
+    "1.0 for 1": {"data": 1.0},
 }
 
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
+import msgspec
 from msgspec import Struct
 
 from asyncbus.codec import decode
@@ -228,9 +229,13 @@ def _content(record: Record) -> tuple[object, ...]:
 
 
 def _names(record: Record) -> tuple[object, ...]:
-    return record.type, record.key, None if record.metadata is None else decode(record.metadata)
+    return record.type, record.key, None if record.metadata is None else _canonical(record.metadata)
 
 
-def _value(data: str | bytes) -> object:
-    # The order of a mapping's keys is no content.
-    return decode(data) if isinstance(data, str) else data
+def _value(data: str | bytes) -> str | bytes:
+    return _canonical(data) if isinstance(data, str) else data
+
+
+def _canonical(json: str) -> str:
+    # The order of a mapping's keys is no content. Values are not compared: true, 1 and 1.0 are equal to Python.
+    return msgspec.json.encode(decode(json), order="sorted").decode()

@@ -84,6 +84,25 @@ class Identity(Logs):
                 await self._conflicts(store, [record("n"), other, record("n")], {1: ("x", kept[0].sequence)}, what)
             same_events(await store.query(everything()), kept, "what is stored")
 
+    async def test_values_that_python_holds_to_be_equal_are_different_content(self) -> None:
+        async with self.opened() as store:
+            kept = await stored(store, [record("a", {"n": [1]}, id="x", metadata={"m": 1})])
+            others = {
+                "data, true": record("a", {"n": [True]}, id="x", metadata={"m": 1}),
+                "data, 1.0": record("a", {"n": [1.0]}, id="x", metadata={"m": 1}),
+                "metadata, true": record("a", {"n": [1]}, id="x", metadata={"m": True}),
+            }
+            for what, other in others.items():
+                await self._conflicts(store, [other], {0: ("x", kept[0].sequence)}, what)
+
+    async def test_the_order_of_keys_is_no_content(self) -> None:
+        async with self.opened() as store:
+            first = record("a", {"n": 1, "m": {"o": 2, "p": 3}}, id="x", metadata={"q": 4, "r": 5})
+            kept = await stored(store, [first])
+            again = record("a", {"m": {"p": 3, "o": 2}, "n": 1}, id="x", metadata={"r": 5, "q": 4})
+            appended = await store.append([again])
+            same(dict(appended.duplicates), {0: kept[0].sequence}, "duplicates")
+
     async def test_a_conflict_names_every_index_that_conflicts(self) -> None:
         async with self.opened() as store:
             await store.append([record("a", place, id=f"id-{place}") for place in range(3)])

@@ -25,9 +25,12 @@ COLUMNS: Final = ("recorded_at", "time", "type", "data", "checksum", "id", "key"
 
 async def flip_a_bit(stage: Stage, which: int, column: str, bit: int) -> None:
     """Flip a bit of one stored event, see that this event is told by all who want it and harms no others; mend it."""
-    events = stage.log.retained()
-    bad = events[which % len(events)].sequence
     await stage.close()
+    events = stage.log.retained()
+    if not events:  # a `clear` waited for a reader that blocked, until the bus was closed
+        await stage.open()
+        return
+    bad = events[which % len(events)].sequence
     mended = _flip(stage.path, bad, column, bit)
     stage.figures["flipped bits"] += mended is not None
     await stage.open()
