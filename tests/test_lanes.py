@@ -86,7 +86,7 @@ def test_keys_that_look_alike_are_lanes_of_their_own() -> None:
 def test_each_lane_goes_in_order_whoever_finishes_when(order: Order, seed: int) -> None:
     chance = random.Random(seed)
     lanes, events = lined_up(order, *chance.choices(["x", "y", "z"], k=30))
-    arriving, flying, done = list(events), [], list[Held]()
+    arriving, flying, done = list(events), list[Held](), list[Held]()
     while arriving or flying:
         if arriving and chance.random() < 0.5:
             held = arriving.pop(0)
