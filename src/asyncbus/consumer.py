@@ -120,6 +120,8 @@ class Consumer(Working):
         held = await self._next_held()
         if held is None:
             if self.error is not None:
+                if self._closing is not None:  # so that whoever is told may do what the error says, under its name
+                    await self._closing.finished()
                 raise copy(self.error)
             raise StopAsyncIteration
         self._last = held

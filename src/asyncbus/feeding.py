@@ -9,7 +9,7 @@ from itertools import islice
 
 from asyncbus.ahead import Ahead
 from asyncbus.delivering import ConsumerOptions
-from asyncbus.errors import BusClosedError
+from asyncbus.errors import BusClosedError, EventsLostError
 from asyncbus.feed import Feed
 from asyncbus.ledger import Held
 from asyncbus.patterns import Pattern
@@ -70,6 +70,8 @@ class Feeding(Storing):
             elif self._demand() > 0 and await self._feed.read_on():
                 self._tell_passed()
             elif not self._feed.open:
+                if isinstance(lost := self._feed.error, EventsLostError):
+                    raise EventsLostError(lost.first, lost.last, consumer=self.name) from lost
                 if self._feed.error is not None:
                     raise self._feed.error
                 return

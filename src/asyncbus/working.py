@@ -102,7 +102,7 @@ class Working(Resuming):
                         self.finish(held)
                     else:  # as `finish` does, where nobody waits for anything: this runs for every event
                         self.handled += 1
-                        del self.in_flight[held]
+                        self.in_flight.pop(held, None)  # it is gone where it has outlived its consumer
                         self._ledger.finish(held)
                 held = self._take_nowait()
                 if held is None:
@@ -183,7 +183,8 @@ class Working(Resuming):
             raise error
         if not isinstance(error, Exception | asyncio.CancelledError):
             raise error  # the interpreter is to end
-        self.fail(held, error)
+        if held in self.in_flight:  # or it has outlived its consumer, and nobody waits for its outcome
+            self.fail(held, error)
 
     # --------------------------------------------------------------------------------------------------- handing out
 
