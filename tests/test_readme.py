@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
-QUICKSTART, EXCERPT = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+QUICKSTART, EXCERPT, CONSUMER = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
 def run(code: str, folder: Path) -> str:
@@ -52,6 +52,16 @@ def test_the_excerpt_about_late_comers_runs_inside_the_quickstart(tmp_path: Path
     code = QUICKSTART.replace("\nasyncio.run(main())", f"{inner}\nasyncio.run(main())")
 
     assert run(code, tmp_path).splitlines()[-1] == "late {'stage': 'licm', 'ms': 12}"
+
+
+def test_the_excerpt_about_consumers_runs_inside_the_quickstart_and_goes_on_where_it_was(tmp_path: Path) -> None:
+    shown = CONSUMER.replace("...", "print('handled', event.sequence)")
+    shown += "await bus.wait_processed('projector', await bus.latest_sequence())\n"
+    inner = "".join(f"        {line}\n" for line in shown.splitlines())
+    code = QUICKSTART.replace("\nasyncio.run(main())", f"{inner}\nasyncio.run(main())")
+
+    assert run(code, tmp_path).splitlines()[2:] == ["handled 1"]
+    assert run(code, tmp_path).splitlines()[2:] == ["handled 2"]
 
 
 def test_every_file_the_readme_points_to_is_there() -> None:
