@@ -13,7 +13,7 @@ from asyncbus import Appended, Bounds, Record, SQLiteStore, StoreFullError
 from asyncbus.delivery import Delivery
 from asyncbus.fence import Fence
 from asyncbus.ledger import Ledger
-from asyncbus.store.consumers import ConsumerState
+from asyncbus.store.consumers import Change, ConsumerState
 from asyncbus.storing import Storing
 
 
@@ -118,6 +118,20 @@ def store_checkpoints_before_the_handler() -> None:
         return replace(stored, checkpoint=stored.begun_to, settled_to=stored.begun_to, owed={})
 
     Ledger.state = hasty  # type: ignore[method-assign]  # that is what is broken
+
+
+def park_before_the_checkpoint() -> None:
+    """Dead letters are stored by a commit of their own."""
+    changes = Storing.changes
+
+    def apart(self: Storing) -> Sequence[Change]:
+        if self._pending:
+            pending, self._pending = self._pending, []
+            self._around.saving.ask(self)
+            return pending
+        return changes(self)
+
+    Storing.changes = apart  # type: ignore[method-assign]  # that is what is broken
 
 
 def forget_attempts() -> None:

@@ -153,6 +153,9 @@ class ConsumerLedger:
             _check_once(f"dead letters of {name}", letters)
         for name, state in found.states.items():
             parked = set(found.letters[name])
+            both = [sequence for sequence in parked if sequence > state.settled_to or sequence in state.owed]
+            if both:
+                raise Violation(f"{name} is at {state}, and has parked what it still owes: {both}")
             for task in found.tasks:
                 is_done = task <= state.settled_to and task not in state.owed
                 if is_done and task not in parked and not self._is_done(name, task, found):

@@ -9,6 +9,7 @@ import pytest
 from tests.reliability.broken import (
     forget_attempts,
     lower_the_fence,
+    park_before_the_checkpoint,
     publish_under_new_ids,
     store_checkpoints_before_the_handler,
 )
@@ -31,6 +32,9 @@ def test_consumers_owe_what_is_not_done_after_every_kill(short_run: ShortRun) ->
     [
         pytest.param(
             store_checkpoints_before_the_handler, "neither done nor parked", id="the checkpoint before the handler"
+        ),
+        pytest.param(
+            park_before_the_checkpoint, "parked what it still owes", id="the dead letter by a commit of its own"
         ),
         pytest.param(forget_attempts, "and had it as attempt", id="the handler before its attempt is stored"),
         pytest.param(lower_the_fence, "more than once|it was stored that this is done", id="effects without the fence"),
