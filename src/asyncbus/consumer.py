@@ -325,9 +325,12 @@ class Consumer(Working):
 
     async def pause(self, *, paused: bool) -> None:
         """Hand out nothing more, or go on; this is remembered."""
-        self.is_paused = paused
+        self.is_paused = self._is_told_to_pause = paused
         self._nudge()
         self._wake_hungry()
+        await self._is_settled_in.wait()
+        if not (self.is_open or self._was_stored):
+            raise self._gone()
         await self.saved()
 
     async def seek(self, before: int) -> None:

@@ -260,6 +260,7 @@ class Consuming(Subscribing, Publishing):
         Raises:
             UnknownConsumerError, StoreReadOnlyError, BusClosedError, WrongEventLoopError, UnsupportedFeatureError,
             StoreError
+            ConsumerClosedError, or what ended it, where it has not begun yet and never will.
         """
         await self._changed().pause(name, paused=True)
 

@@ -163,10 +163,13 @@ class Delivery:
         """
         position, self._published = self._published, self._published + 1
         id = f"{self.consumer}/{self.event.sequence}/{position}"
-        try:
-            return await self._publish(type, data, id=id, key=key, metadata=metadata, time=time)
-        except EventIdConflictError as error:
-            return Receipt(error.sequence, duplicate=True)
+        while True:
+            try:
+                return await self._publish(type, data, id=id, key=key, metadata=metadata, time=time)
+            except EventIdConflictError as error:
+                if error.sequence:
+                    return Receipt(error.sequence, duplicate=True)
+                # An earlier run that goes on has published it in the same batch: the next one finds it stored.
 
     def __repr__(self) -> str:
         return f"Delivery({self.consumer!r}, {self.event!r}, attempt={self.attempt})"

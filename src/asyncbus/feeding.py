@@ -39,6 +39,8 @@ class Feeding(Storing):
         self._hungry: deque[asyncio.Future[None]] = deque()
         self._sleeper: asyncio.Future[None] | None = None
         self.is_started = False
+        # Set once it has its name, or never will.
+        self._is_settled_in = asyncio.Event()
         # Where `seek` wants it to go on, and who waits for that.
         self._sought: tuple[int, asyncio.Future[None]] | None = None
 
@@ -212,6 +214,7 @@ class Feeding(Storing):
 
     def _stop_handing_out(self) -> None:
         self.is_open = False
+        self._is_settled_in.set()
         self._nudge()
         while self._hungry:
             _let_go(self._hungry.popleft())

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 from collections.abc import Awaitable, Callable, Collection
-from typing import Any, Final
+from typing import Final
 
 from msgspec.structs import replace
 
 from asyncbus.effects import Effects
+from asyncbus.errors import EffectsError
 from asyncbus.fence import Fence
 from asyncbus.history import ask
 from asyncbus.ledger import Held
@@ -55,14 +55,16 @@ class Fencing:
         if is_new or state.sought:
             await self.move(state.checkpoint if start is None else await start())
         checkpoint = self._fence.checkpoint
+        # What has had its effect is done, however its last attempt ended for the log: it must not be parked for that.
+        owed = {sequence: each for sequence, each in state.owed.items() if not self._fence.has(sequence)}
         if checkpoint >= state.checkpoint:
-            owed = {sequence: each for sequence, each in state.owed.items() if sequence > checkpoint}
             settled_to = max(state.settled_to, checkpoint)
             begun_to = max(state.begun_to, settled_to)
             return replace(state, checkpoint=checkpoint, settled_to=settled_to, begun_to=begun_to, owed=owed)
         parked = await self._parked_after(checkpoint)
-        if not await self._is_any_between(checkpoint, state.checkpoint, parked):
-            return state  # what was passed has no effect: other types, dead letters
+        if not await self._is_any_missing(checkpoint, state.checkpoint, parked):
+            # What was passed has had its effect, or is to have none: other types, dead letters.
+            return replace(state, owed=owed)
         # That database is an older copy: what it has not seen is done again.
         self.parked = parked
         return replace(
@@ -73,10 +75,11 @@ class Fencing:
         wanted = ParkedFilter(consumer=self._consumer, start_sequence=checkpoint + 1)
         return frozenset(parked.record.sequence for parked in await ask(self._store.dead_letters(wanted)))
 
-    async def _is_any_between(self, after: int, up_to: int, parked: frozenset[int]) -> bool:
+    async def _is_any_missing(self, after: int, up_to: int, parked: frozenset[int]) -> bool:
         while after < up_to:
             page = await ask(self._store.read(after, self._pattern, _PAGE))
-            if any(record.sequence <= up_to and record.sequence not in parked for record in page.records):
+            sequences = [record.sequence for record in page.records if record.sequence <= up_to]
+            if any(sequence not in parked and not self._fence.has(sequence) for sequence in sequences):
                 return True
             after = page.up_to
         return False
@@ -112,7 +115,7 @@ class Fencing:
         self._fence = fence
         self._is_known = True
 
-    async def apply(self, held: Held, checkpoint: Callable[[], int], call: Callable[[], Any]) -> None:
+    async def apply(self, held: Held, checkpoint: Callable[[], int], call: Callable[[], Awaitable[None]]) -> None:
         """Run a handler in a transaction that also says that this event has had its effect, if it has not.
 
         Args:
@@ -127,18 +130,23 @@ class Fencing:
             if self._fence.has(held.record.sequence, retried=is_retried):
                 return
             fence = self._fence.with_applied(held.record.sequence, checkpoint(), retried=is_retried)
-            try:
-                async with self._effects.transaction(self._consumer, fence.to_text()):
-                    outcome = call()
-                    if inspect.isawaitable(outcome):
-                        await outcome
-                    self._is_known = False  # it may be committed from here on, also where this is cancelled
-            except Exception:
-                if self._is_known:
-                    raise
-                await self.load()
-                if not self._fence.has(held.record.sequence, retried=is_retried):
-                    raise
-            else:
-                self._fence = fence
-                self._is_known = True
+            async with self._effects.transaction(self._consumer, fence.to_text()):
+                await call()
+                self._is_known = False  # it may be committed from here on, also where this is cancelled
+            self._fence = fence
+            self._is_known = True
+
+    async def has_committed(self, held: Held) -> bool:
+        """After an error: whether the event has had its effect all the same.
+
+        Raises:
+            EffectsError: nobody can say.
+        """
+        if self._is_known:
+            return False
+        try:
+            await self.load()
+        except Exception as error:
+            text = f"cannot say whether event {held.record.sequence} has had its effect: {error!r}"
+            raise EffectsError(self._consumer, text) from error
+        return self._fence.has(held.record.sequence, retried=held.parked is not None)

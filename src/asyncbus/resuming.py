@@ -26,6 +26,8 @@ class Resuming(Feeding):
     ) -> None:
         super().__init__(name, pattern, options, surroundings, rank)
         self._start: Start = options.start
+        # What was asked for before it had its name, if something was.
+        self._is_told_to_pause: bool | None = None
         self._fencing: Fencing | None = None
         if options.effects is not None:
             self._fencing = Fencing(name, pattern, options.effects, surroundings.store)
@@ -77,7 +79,8 @@ class Resuming(Feeding):
     async def _take_over(self, state: ConsumerState) -> None:
         """Owe what the last holder owed; what was in flight when its process ended comes again alone."""
         was_unclean = self._was_unclean = state.active_since > 0
-        self.is_paused = state.paused
+        if self._is_told_to_pause is None:
+            self.is_paused = state.paused
         self.redelivered = state.redelivered
         self.last_error = state.last_error
         self._stored = replace(
@@ -91,6 +94,7 @@ class Resuming(Feeding):
         self._is_active = True
         self._around.saving.add(self)
         await self._store_begun()
+        self._is_settled_in.set()
 
     async def _read_back(self, sequence: int, owed: Owed, *, was_unclean: bool) -> None:
         wanted = EventFilter(pattern=self.pattern, start_sequence=sequence, stop_sequence=sequence + 1, limit=1)

@@ -203,7 +203,17 @@ class Working(Resuming):
             fencing.forget(self._released)
             self._released.clear()
             checkpoint = functools.partial(self._checkpoint_without, held)
-            await self._within_time(held, lambda: fencing.apply(held, checkpoint, call))
+            wanted = functools.partial(self._call_if_wanted, call)
+            try:
+                await self._within_time(held, lambda: fencing.apply(held, checkpoint, wanted))
+            except Exception:
+                if not await fencing.has_committed(held):
+                    raise
+
+    async def _call_if_wanted(self, call: Callable[[], Any]) -> None:
+        await _called(call)
+        if asyncio.current_task() in self._left_behind:  # nobody waits for it: its event has another outcome
+            raise asyncio.CancelledError
 
     def _checkpoint_without(self, held: Held) -> int:
         return self._ledger.checkpoint_without(held, self._feed.position)

@@ -4,6 +4,7 @@ import asyncio
 import shutil
 import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -203,12 +204,13 @@ async def test_what_is_remembered_of_dead_letters_goes_with_them(log: Log, block
 # ------------------------------------------------------------------------------------------------------ in bad company
 
 
-async def test_a_timeout_during_the_commit_does_not_double_the_effect(
-    log: Log, blocks: Projection, path: Path, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("attempts", [1, 3])
+async def test_a_timeout_during_the_commit_neither_doubles_the_effect_nor_parks_the_event(
+    attempts: int, log: Log, blocks: Projection, path: Path
 ) -> None:
     """The commit waits for another reader longer than the event has time; it is committed all the same."""
     async with log.bus() as bus:
-        consumer = consume(bus, blocks, retry=AT_ONCE, timeout=0.2)
+        consumer = consume(bus, blocks, retry=Retry(attempts=attempts, backoff=0), timeout=0.2)
         await publish(bus, 1)
         await settled(bus)
         reader = sqlite3.connect(path, check_same_thread=False)
@@ -222,6 +224,30 @@ async def test_a_timeout_during_the_commit_does_not_double_the_effect(
         await settled(bus)
         assert await blocks.rows() == [1, 2]
         assert blocks.done == [1, 2]
+        assert await bus.dead_letters() == []
+
+
+@pytest.mark.fault(58)
+async def test_a_handler_that_ignores_the_end_of_its_time_has_no_effect_any_more(log: Log, blocks: Projection) -> None:
+    may_end = asyncio.Event()
+
+    async def handle(event: Event) -> None:
+        await blocks.handle(event)
+        while event.sequence == 1 and not may_end.is_set():
+            with suppress(asyncio.CancelledError):
+                await may_end.wait()
+
+    async with log.bus() as bus:
+        bus.consume("one", "a", handle, effects=blocks.effects, retry=ONCE, timeout=0.1)
+        await publish(bus, 1)
+        await settled(bus)
+        assert parked(await bus.dead_letters()) == [1]
+        may_end.set()
+        await publish(bus, 1)
+        await settled(bus)
+        assert (await bus.retry_dead_letters("one")).done == 1
+        assert blocks.done == [1, 2, 1]
+        assert await blocks.rows() == [1, 2]
 
 
 async def test_the_time_of_a_handler_does_not_run_while_it_waits_for_another(log: Log, blocks: Projection) -> None:

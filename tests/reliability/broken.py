@@ -1,13 +1,20 @@
-"""Stores that break a promise on purpose: a tool that does not find them is worth nothing."""
+"""Stores and consumers that break a promise on purpose: a tool that does not find them is worth nothing."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from itertools import count
+from typing import Any
 
 from msgspec.structs import replace
 
 from asyncbus import Appended, Bounds, Record, SQLiteStore, StoreFullError
+from asyncbus.delivery import Delivery
+from asyncbus.fence import Fence
+from asyncbus.ledger import Ledger
+from asyncbus.store.consumers import Change, ConsumerState
+from asyncbus.storing import Storing
 
 
 class HastyStore(SQLiteStore):
@@ -100,3 +107,57 @@ class BitterStore(SQLiteStore):
         except StoreFullError as error:
             self._appender._failure = error
             raise
+
+
+def store_checkpoints_before_the_handler() -> None:
+    """What was begun is stored as done."""
+    state = Ledger.state
+
+    def hasty(self: Ledger, before: ConsumerState, read_to: int, **others: Any) -> ConsumerState:
+        stored = state(self, before, read_to, **others)
+        return replace(stored, checkpoint=stored.begun_to, settled_to=stored.begun_to, owed={})
+
+    Ledger.state = hasty  # type: ignore[method-assign]  # that is what is broken
+
+
+def park_before_the_checkpoint() -> None:
+    """Dead letters are stored by a commit of their own."""
+    changes = Storing.changes
+
+    def apart(self: Storing) -> Sequence[Change]:
+        if self._pending:
+            pending, self._pending = self._pending, []
+            self._around.saving.ask(self)
+            return pending
+        return changes(self)
+
+    Storing.changes = apart  # type: ignore[method-assign]  # that is what is broken
+
+
+def forget_attempts() -> None:
+    """A handler has an event before it is stored that it may."""
+
+    async def at_once(self: Storing) -> None:
+        self._around.saving.ask(self)
+        await asyncio.sleep(0)
+
+    Storing._store_begun = at_once  # type: ignore[method-assign]  # that is what is broken
+
+
+def lower_the_fence() -> None:
+    """Whether an event has had its effect is not asked."""
+    Fence.has = lambda self, sequence, *, retried=False: False  # type: ignore[method-assign]  # that is what is broken
+
+
+def publish_under_new_ids() -> None:
+    """What follows from an event is published anew by each attempt."""
+    ids = map(str, count())
+    init = Delivery.__init__
+
+    def renamed(self: Delivery, settler: Any, held: Any, publish: Callable[..., Awaitable[Any]]) -> None:
+        async def anew(type: str, data: Any, *, id: str, **fields: Any) -> Any:
+            return await publish(type, data, id=f"{id}/{next(ids)}/{self.attempt}", **fields)
+
+        init(self, settler, held, anew)
+
+    Delivery.__init__ = renamed  # type: ignore[method-assign]  # that is what is broken

@@ -11,18 +11,18 @@ import signal
 import subprocess
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn, Protocol
 
 from msgspec import Struct
 
 from asyncbus import AsyncBusError
 from tests.reliability.ledger import Claims, Ledger
 from tests.reliability.lives import Life, live
-from tests.reliability.trials import Violation
+from tests.reliability.trials import Figures, Violation
 
 PATIENCE: Final = 30.0
 """Seconds after which a child is held to hang."""
@@ -39,15 +39,27 @@ class SystemCall(Struct, frozen=True):
     number: int
 
 
+class Hearer(Protocol):
+    """What keeps account of what children claim."""
+
+    figures: Figures
+
+    def begin_life(self) -> None:
+        """Another child is born."""
+
+    def take(self, written: bytes) -> None:
+        """Add what was read from its pipe."""
+
+
 class Child:
-    """A forked process that lives one life; made by `child`.
+    """A forked process that lives one life; made by `child` and `forked`.
 
     Attributes:
         killed: known when its context is left: it died of SIGKILL, and did not end by itself.
         may_fail: whether its store may fail from now on, and it with it.
     """
 
-    def __init__(self, pid: int, pipe: int, ledger: Ledger) -> None:
+    def __init__(self, pid: int, pipe: int, ledger: Hearer) -> None:
         self.pid = pid
         self.killed = False
         self.may_fail = False
@@ -88,11 +100,24 @@ class Child:
 
 @contextmanager
 def child(life: Life, ledger: Ledger, folder: Path, *, dies_at: SystemCall | None = None) -> Iterator[Child]:
+    """Fork a child that publishes and reads; `ledger` is also what it checks the log by. For the rest see `forked`."""
+    with forked(lambda pipe: live(life, ledger, Claims(pipe)), ledger, folder, dies_at=dies_at) as one:
+        yield one
+
+
+@contextmanager
+def forked(
+    lives: Callable[[int], Coroutine[Any, Any, None]],
+    ledger: Hearer,
+    folder: Path,
+    *,
+    dies_at: SystemCall | None = None,
+) -> Iterator[Child]:
     """Fork a child, and at the end wait for its end.
 
     Args:
-        life: what it does.
-        ledger: what it checks the log by; its claims are entered there.
+        lives: what it does; it gets the pipe for its claims.
+        ledger: its claims are entered there.
         folder: where it leaves word of what it found.
         dies_at: which of its system calls kills it.
 
@@ -108,7 +133,7 @@ def child(life: Life, ledger: Ledger, folder: Path, *, dies_at: SystemCall | Non
         os.close(claimed)
         os.close(start)
         os.read(may_start, 1)
-        _live_and_exit(life, ledger, Claims(claims), finding)
+        _live_and_exit(lives(claims), finding)
     os.close(claims)
     os.close(may_start)
     status = None
@@ -130,10 +155,10 @@ def child(life: Life, ledger: Ledger, folder: Path, *, dies_at: SystemCall | Non
         raise Violation(finding.read_text() if finding.exists() else f"the child ended with status {status}")
 
 
-def _live_and_exit(life: Life, ledger: Ledger, claims: Claims, finding: Path) -> NoReturn:
+def _live_and_exit(life: Coroutine[Any, Any, None], finding: Path) -> NoReturn:
     async def live_and_tell() -> None:
         try:
-            await live(life, ledger, claims)
+            await life
         except BaseException as error:  # noqa: BLE001  # it is told to the parent
             errors = _leaves(error)
             finding.write_text(

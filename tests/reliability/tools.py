@@ -9,6 +9,7 @@ from tests.reliability.trials import Tool
 
 _MODULES = {
     "kill_loop": "kill_loop",
+    "consumer_kills": "consumer_kills",
     "crash_states": "crash_states.tool",
     "failing_calls": "failing_calls.tool",
     "disk_full": "disk_full",
