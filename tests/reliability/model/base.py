@@ -92,8 +92,14 @@ class Machine(RuleBasedStateMachine):
 
     async def _abandon(self) -> None:
         """A step has failed: what comes now must not raise, for that would be told in its place."""
+        stage = self.stage
         with suppress(Exception):
-            await asyncio.wait_for(self.stage.bus.close(), PATIENCE)
+            await asyncio.wait_for(stage.bus.close(), PATIENCE)
+        waiting = [accepted.waits for accepted in stage.accepted if isinstance(accepted.waits, asyncio.Future)]
+        waiting += [waiter.waiting for waiter in stage.waiters]
+        for each in waiting:
+            each.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
 
     async def _end(self) -> None:
         stage = self.stage

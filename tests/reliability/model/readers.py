@@ -86,8 +86,14 @@ class Reader:
         """Whether it must get an event, or be told what ended it, without anything more being published."""
         return self.overflowed or any(self._wants(event) for event in self._owed())
 
+    def note_phase(self) -> None:
+        """Note whether it is live; then it has read all it had left in the log."""
+        self.live = self.subscription.phase == "live"
+        if self.live:
+            self.may_lose = False
+
     def removed(self) -> None:
-        """Events were removed; called when the step is over in which that happened."""
+        """Events were removed."""
         if self.subscription.phase == "catching_up" and not self.overflowed:
             self.may_lose = True
 
@@ -107,8 +113,13 @@ class Reader:
             pass
         same([event.sequence for event in self._owed()], [], f"owed to {self.subscription!r}, which waits")
 
-    def failed(self, error: Exception, log: ModelLog) -> None:
+    def failed(self, error: Exception, log: ModelLog, *, since: int) -> None:
         """It has ended by an error, which must be the one it deserves.
+
+        Args:
+            error: what it raised.
+            log: as it is now.
+            since: the floor before it was asked; more may have been removed until it looked, and since.
 
         Raises:
             Violation: it is not.
@@ -120,7 +131,8 @@ class Reader:
             same(rest, [], "held by a subscription that has overflowed, and not delivered")
             same((error.capacity, error.position), (self.capacity, self._last_offered), "facts of the overflow")
         elif isinstance(error, EventsLostError) and self.may_lose:
-            same(error.last, log.floor, "the last event that is said to be lost")
+            if not since <= error.last <= log.floor:
+                raise Violation(f"{error}, and the last that is lost is one of {since} to {log.floor}")
             if error.first > error.last or (rest and rest[0] < error.first):
                 raise Violation(f"{error}, and owed are {rest}")
         else:
@@ -170,6 +182,7 @@ class HandlerReader(Reader):
     ) -> None:
         super().__init__(subscription, terms, **options)  # type: ignore[arg-type]  # as of Reader
         self._arrived = arrived
+        self._floor = 0
 
     def caught_up(self, log: ModelLog) -> bool:
         """Compare what has arrived; whether that is all it is owed, or it was told why not."""
@@ -178,8 +191,9 @@ class HandlerReader(Reader):
             self.got(self._arrived.pop(0))
         error = self.subscription.error
         if error is not None:
-            self.failed(error, log)
+            self.failed(error, log, since=self._floor)
             return True
+        self._floor = log.floor
         if self.expects() or self.subscription.backlog:
             return False
         while self._pop_unwanted():

@@ -52,7 +52,6 @@ class Stage:
         self.accepted: deque[Accepted] = deque()
         self._make = make
         self._store = make(world, self.path)
-        self._removed = False
         self.bus = self._new_bus()
 
     @property
@@ -136,7 +135,7 @@ class Stage:
             except StopAsyncIteration:
                 break
             except Exception as error:  # noqa: BLE001  # the model judges it
-                reader.failed(error, self.log)
+                reader.failed(error, self.log, since=self.log.floor)
                 return
             reader.got(event)
         if owes_all:
@@ -170,27 +169,34 @@ class Stage:
             self._commit(self.accepted.popleft())
         return self.bus.statistics().head == self.log.head
 
+    def _is_quiet(self) -> bool:
+        """Whether both are level, and nothing is under way that can go on by itself."""
+        return self.absorb() and (not self.accepted or self.stuck)
+
     def _commit(self, accepted: Accepted) -> None:
         outcome = accepted.outcome()
-        floor = self.log.floor
-        if accepted.group:
-            before = self.log.head
-            expected = self.log.store(accepted.group, self.clock.now())
-            judge(outcome, expected)
-            for sequence in range(before + 1, self.log.head + 1):
-                self._offer(self.log.ever[sequence])
-            self.figures["stored"] += self.log.head - before
-            self.figures["conflicts"] += isinstance(expected, Conflict)
-            if not isinstance(expected, Conflict):
-                self.figures["duplicates"] += sum(receipt.duplicate for receipt in expected)
-        else:
-            self.log.clear()
+        if not accepted.group:
+            self._change(self.log.clear)
+            return
+        expected = self._change(lambda: self.log.store(accepted.group, self.clock.now()))
+        judge(outcome, expected)
+        self.figures["conflicts"] += isinstance(expected, Conflict)
+        if not isinstance(expected, Conflict):
+            self.figures["duplicates"] += sum(receipt.duplicate for receipt in expected)
+
+    def _change(self, change: Callable[[], T]) -> T:
+        """Change the model's log; who waits for events is offered what has come, and told if some are gone."""
+        before, floor = self.log.head, self.log.floor
+        done = change()
+        for sequence in range(before + 1, self.log.head + 1):
+            self._offer(self.log.ever[sequence])
+        self.figures["stored"] += self.log.head - before
         if self.log.floor > floor:
-            self._removed = True
-            for handler in self.handlers:
-                handler.removed()
+            for reader in (*self.readers, *self.handlers):
+                reader.removed()
             for waiter in self.waiters:
                 waiter.removed()
+        return done
 
     def _offer(self, event: Stored) -> None:
         for reader in (*self.readers, *self.handlers):
@@ -203,21 +209,16 @@ class Stage:
 
         def settled() -> bool:
             return (
-                self.absorb()
-                and (not self.accepted or self.stuck)
+                self._is_quiet()
                 and all(handler.caught_up(self.log) for handler in self.handlers)
                 and all(waiter.settled() for waiter in self.waiters)
             )
 
         await self.until(settled)
-        if self._removed:
-            self._removed = False
-            for reader in self.readers:
-                reader.removed()
         self.handlers = [handler for handler in self.handlers if handler.subscription.error is None]
         self.waiters = [waiter for waiter in self.waiters if not waiter.waiting.done()]
         for reader in (*self.readers, *self.handlers):
-            reader.live = reader.subscription.phase == "live"
+            reader.note_phase()
             reader.check(self.log.head)
         blocked = [reader.subscription.name for reader in self.readers if reader.blocks]
         said = self.bus.statistics()
@@ -252,20 +253,21 @@ class Stage:
         if taken is False:
             raise Violation(f"stored, though its publisher was told it was not: {group!r}")
         self.figures["cancelled and stored"] += 1
-        before = self.log.head
-        self.log.store(group, self.clock.now())
+        self._change(lambda: self.log.store(group, self.clock.now()))
         same(head, self.log.head, "the head, after a publish that was stored whole or not at all")
-        for sequence in range(before + 1, head + 1):
-            self._offer(self.log.ever[sequence])
 
     # --------------------------------------------------------------------------------------------------- reading
 
     async def next_of(self, reader: Reader) -> bool:
         """Ask for the next event, which must come if it is owed, and not otherwise; whether one came."""
+        # Where another reader of this step has let the writer go on, that comes first: beside it nobody could know
+        # whether this one finds its queue full, or what it looks for removed.
+        await self.until(self._is_quiet)
+        floor = self.log.floor
         reader.look(self.log)
         asking = asyncio.ensure_future(anext(reader.subscription))
-        await self.until(lambda: self.absorb() and (asking.done() or self._waits(reader)))
-        reader.live = reader.subscription.phase == "live"  # another reader of this step may let the writer go on
+        await self.until(lambda: self.absorb() and (asking.done() or (self._is_quiet() and self._waits(reader))))
+        reader.note_phase()  # another reader of this step may let the writer go on
         if not asking.done():
             asking.cancel()
             with suppress(asyncio.CancelledError):
@@ -280,14 +282,13 @@ class Stage:
         if not isinstance(error, Exception):
             raise error
         self.figures[type(error).__name__] += 1
-        reader.failed(error, self.log)
+        reader.failed(error, self.log, since=floor)
         self.readers.remove(reader)
         return False
 
     def _waits(self, reader: Reader) -> bool:
         subscription = reader.subscription
-        level = subscription.phase == "live" and subscription.backlog == 0 and not reader.expects()
-        return level and (not self.accepted or self.stuck)
+        return subscription.phase == "live" and subscription.backlog == 0 and not reader.expects()
 
     def beside(self) -> EventBus:
         """A read-only bus on the same file."""
