@@ -19,6 +19,7 @@ _EFFECTS = "no scene has a database of the user's: tests/test_effects_*.py cance
 _START = "the consumers of a scene begin with the first event; what a start by time waits for, `seek` waits for as well"
 _AFTER_ALL = "one seed in ten thousand comes here"
 _SELDOM = "fewer than one scene in some hundreds has somebody there to cancel"
+_LARGE = "no scene has a batch that large; what it waits for is waited for in the next line as well"
 _UNDOING = "an opening that was cancelled is undone by a task that nobody knows of"
 
 NOBODY_WAITS = {
@@ -42,8 +43,11 @@ NOBODY_WAITS = {
     (
         "working",
         "_with_effect",
-        "await self._within_time(held, lambda: fencing.apply(held, checkpoint, call))",
+        "await self._within_time(held, lambda: fencing.apply(held, checkpoint, wanted))",
     ): _EFFECTS,
+    ("working", "_with_effect", "if not await fencing.has_committed(held):"): _EFFECTS,
+    ("working", "_call_if_wanted", "await _called(call)"): _EFFECTS,
+    ("writer", "run", "await self._write_with(Batch(), self._saving.take(passing=False))"): _LARGE,
     ("working", "_pass_given_up", "async with self._fencing.turn:"): _EFFECTS,
     ("working", "_pass_given_up", "await self._store_begun()"): _EFFECTS,
     ("working", "_pass_given_up", "await self._fencing.pass_by(self.checkpoint)"): _EFFECTS,
