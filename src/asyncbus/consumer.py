@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from copy import copy
-from functools import partial
 from math import inf
 from types import TracebackType
 from typing import Any, Self
@@ -62,8 +61,11 @@ class Consumer(Working):
         self._last: Held | None = None
         self._tried_again: dict[Held, asyncio.Future[bool]] = {}
         self._handing_out_letters = asyncio.Lock()
-        # At its end: the workers that it does not wait for; whether it waits for the outcomes of what an iterating
-        # consumer has handed out; and what lets it look again.
+        # Who iterates it.
+        self._iterator: asyncio.Task[Any] | None = None
+        # At its end: until when it waits, by the loop's clock; the tasks that it does not wait for; whether it waits
+        # for the outcomes of what has no handler at work any more; and what lets it look again.
+        self._ends = inf
         self._excused: set[asyncio.Task[Any] | None] = set()
         self._waits_for_outcomes = False
         self._stirred: asyncio.Future[None] | None = None
@@ -113,6 +115,7 @@ class Consumer(Working):
         """
         if self._handler is not None:
             raise SubscriptionBusyError(f"consumer {self.name!r} has a handler; consume without one to iterate")
+        self._iterator = asyncio.current_task()
         if self._last is not None and self.options.ack == "auto":
             last, self._last = self._last, None
             if last in self.in_flight:
@@ -199,17 +202,19 @@ class Consumer(Working):
         Args:
             timeout: seconds to wait at most.
             callers: the tasks that wait for this, which therefore waits for none of them.
-            outcomes: whether to wait for what an iterating consumer has handed out.
+            outcomes: whether to wait for what was handed out to an iterator, or has no outcome from its handler.
 
         Returns:
             How many events are given back.
         """
         self._excused |= {self._limited.get(caller, caller) for caller in callers if caller is not None}
         if self.is_open or self._closing is None:
-            self._begin_end(timeout, outcomes=outcomes)
+            self._begin_end(outcomes=outcomes)
         else:
             self._waits_for_outcomes = self._waits_for_outcomes and outcomes
-            self._stir()  # perhaps this is the very task for which somebody else's call waits
+        if timeout is not None:
+            self._ends = min(self._ends, asyncio.get_running_loop().time() + timeout)
+        self._stir()  # perhaps there is less time now, or this is the very task for which somebody else's call waits
         if self._closing is not None:
             await self._closing.finished()
         return self._unfinished
@@ -221,16 +226,16 @@ class Consumer(Working):
         self.error = error
         if error is not None:
             log.error("consumer %s has ended: %s", self.name, error)
-        self._begin_end(None, outcomes=False)
+        self._begin_end(outcomes=False)
 
-    def _begin_end(self, timeout: float | None, *, outcomes: bool) -> None:
+    def _begin_end(self, *, outcomes: bool) -> None:
         self._stop_handing_out()
         self._waits_for_outcomes = outcomes
-        self._closing = Shielded(partial(self._finish, timeout), f"asyncbus close consumer {self.name}")
+        self._closing = Shielded(self._finish, f"asyncbus close consumer {self.name}")
 
-    async def _finish(self, timeout: float | None) -> None:
+    async def _finish(self) -> None:
         try:
-            await self._wait_for_flight(timeout)
+            await self._wait_for_flight()
         finally:
             try:
                 await self._cancel()
@@ -238,19 +243,24 @@ class Consumer(Working):
             finally:
                 self._let_go()
 
-    async def _wait_for_flight(self, timeout: float | None) -> None:
+    async def _wait_for_flight(self) -> None:
         loop = asyncio.get_running_loop()
-        ends = inf if timeout is None else loop.time() + timeout
         while True:
-            working = [worker for worker in self._workers if worker not in self._excused and not worker.done()]
-            is_owed = self._waits_for_outcomes and self._handler is None and bool(self.in_flight)
-            remaining = ends - loop.time()
-            if remaining <= 0 or not (working or is_owed):
+            at_work = [worker for worker in self._workers if not worker.done()]
+            awaited = [worker for worker in at_work if worker not in self._excused]
+            # What the excused ones have in flight is not waited for either, nor what the caller itself iterates.
+            is_owed = (
+                self._waits_for_outcomes
+                and self._iterator not in self._excused
+                and len(self.in_flight) > len(at_work) - len(awaited)
+            )
+            remaining = self._ends - loop.time()
+            if remaining <= 0 or not (awaited or is_owed):
                 return
             self._stirred = loop.create_future()
             await asyncio.wait(
-                [*working, self._stirred],
-                timeout=None if timeout is None else remaining,
+                [*awaited, self._stirred],
+                timeout=None if remaining == inf else remaining,
                 return_when=asyncio.FIRST_COMPLETED,
             )
 
@@ -302,8 +312,7 @@ class Consumer(Working):
 
     def _leave_flight(self, held: Held) -> None:
         super()._leave_flight(held)
-        if not self.in_flight:
-            self._stir()
+        self._stir()
 
     def _later(self, held: Held, delay: float) -> None:
         async def wait() -> None:

@@ -1,0 +1,445 @@
+"""Consumers end in the order of the flow: nothing new is handed out, what is in flight ends, checkpoints are stored."""
+
+import asyncio
+import json
+import logging
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from asyncbus import ConsumerClosedError, Delivery, DrainReport, DrainTimeoutError, Event, EventBus
+from asyncbus.testing import FaultyStore
+from tests.behaviour.handling import ONCE, Handling, publish, settled
+from tests.behaviour.stage import Log, ticks, until
+
+pytestmark = [pytest.mark.timeout(20)]
+
+
+async def states(log: Log) -> dict[str, Any]:
+    """What is stored, by the name of the consumer."""
+    async with log.bus() as bus:
+        store: Any = bus._store
+        return {state.name: state for state in await store.consumers()}
+
+
+# ------------------------------------------------------------------------------------------------------------- drain
+
+
+@pytest.mark.asyncio
+async def test_a_drain_waits_for_what_is_in_flight_hands_out_nothing_more_and_stores_it(log: Log) -> None:
+    handling = Handling()
+    handling.gate.clear()
+    async with log.bus() as bus:
+        bus.consume("one", "a", handling.handle, concurrency=2)
+        await publish(bus, 5)
+        await until(lambda: len(handling.got) == 2)
+        draining = asyncio.create_task(bus.drain(timeout=10))
+        await ticks(10)
+        assert not draining.done()
+        handling.gate.set()
+        report = await draining
+
+        assert (report, report.ok) == (DrainReport(), True)
+        assert handling.done == [1, 2]
+        [one] = await bus.consumers()
+        assert (one.checkpoint, one.backlog, one.in_flight, one.active_since) == (2, 3, 0, None)
+        assert bus.statistics().consumers == ()
+        await bus.publish("a")
+    assert (await states(log))["one"].checkpoint == 2
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("timeout", [0, 0.05])
+async def test_what_is_not_done_in_time_is_given_back_and_told(timeout: float, log: Log) -> None:
+    hanging, fine = Handling(), Handling()
+    hanging.gate.clear()
+    async with log.bus() as bus:
+        bus.consume("hanging", "a", hanging.handle, concurrency=3)
+        bus.consume("fine", "a", fine.handle)
+        await publish(bus, 4)
+        await settled(bus, "fine")
+        await until(lambda: len(hanging.got) == 3)
+        report = await bus.drain(timeout=timeout)
+        assert (report.unfinished, report.ok) == ({"hanging": 3}, False)
+        assert [one.checkpoint for one in await bus.consumers()] == [4, 0]
+    hanging.gate.set()
+    hanging.got.clear()
+    attempts: list[int] = []
+    async with log.bus() as bus:
+
+        async def handle(event: Event, delivery: Delivery) -> None:
+            attempts.append(delivery.attempt)
+
+        bus.consume("hanging", "a", handle)
+        await settled(bus, "hanging")
+    assert attempts == [1, 1, 1, 1], "a handler that was cancelled by nobody's fault has made no attempt"
+
+
+@pytest.mark.asyncio
+async def test_a_drain_of_one_consumer_leaves_the_others_alone(log: Log) -> None:
+    one, two = Handling(), Handling()
+    one.gate.clear()
+    async with log.bus() as bus:
+        consumer = bus.consume("one", "a", one.handle)
+        bus.consume("two", "a", two.handle)
+        await publish(bus, 2)
+        await until(lambda: one.got)
+        assert await consumer.drain(timeout=0.01) == 1
+        assert await consumer.drain() == 1, "as before"
+        await publish(bus, 1)
+        await settled(bus, "two")
+        assert two.done == [1, 2, 3]
+        one.gate.set()
+        bus.consume("one", "a", one.handle)
+        await settled(bus)
+        assert one.done == [1, 2, 3]
+
+
+@pytest.mark.asyncio
+async def test_a_drain_waits_for_the_outcomes_of_an_iterating_consumer(log: Log) -> None:
+    async with log.bus() as bus:
+        deliveries = bus.consume("one", "a", ack="manual")
+        await publish(bus, 4)
+        first, second, third = [await anext(deliveries) for _ in range(3)]
+        draining = asyncio.create_task(bus.drain(timeout=10))
+        await until(lambda: not deliveries.is_open)
+        with pytest.raises(StopAsyncIteration):
+            await anext(deliveries)
+        await ticks(10)
+        assert not draining.done()
+        acking = [asyncio.create_task(outcome) for outcome in (second.ack(), first.ack(), third.reject("no"))]
+        assert (await draining).ok
+        await asyncio.gather(*acking)
+        with pytest.raises(ConsumerClosedError):
+            await first.ack()
+        assert len(await bus.dead_letters()) == 1
+    assert (await states(log))["one"].checkpoint == 3
+
+
+@pytest.mark.asyncio
+async def test_a_drain_waits_for_outcomes_that_come_after_the_handler(log: Log) -> None:
+    given: list[Delivery] = []
+
+    async def handle(event: Event, delivery: Delivery) -> None:
+        given.append(delivery)
+
+    async with log.bus() as bus:
+        bus.consume("one", "a", handle, ack="manual")
+        await publish(bus, 2)
+        await until(lambda: len(given) == 2)
+        draining = asyncio.create_task(bus.drain(timeout=10))
+        await ticks(20)
+        assert not draining.done()
+        await asyncio.gather(*(delivery.ack() for delivery in given))
+        assert (await draining).ok
+    assert (await states(log))["one"].checkpoint == 2
+
+
+@pytest.mark.asyncio
+async def test_subscriptions_that_are_not_done_in_time_are_named_and_consumers_end_all_the_same(log: Log) -> None:
+    subscribed, handling = Handling(), Handling()
+    subscribed.gate.clear()
+    async with log.bus() as bus:
+        subscription = bus.subscribe("a", subscribed.handle)
+        consumer = bus.consume("one", "a", handling.handle)
+        await publish(bus, 2)
+        await settled(bus)
+        with pytest.raises(DrainTimeoutError) as late:
+            await bus.drain(timeout=0.02)
+        assert late.value.unfinished == {subscription.name: 2}
+        assert not consumer.is_open
+        subscribed.gate.set()
+    assert (await states(log))["one"].active_since == 0
+
+
+# ------------------------------------------------------------------------------------------------------------- close
+
+
+@pytest.mark.asyncio
+async def test_leaving_the_bus_finishes_handlers_and_stores_checkpoints(log: Log) -> None:
+    handling = Handling()
+    handling.gate.clear()
+    async with log.bus() as bus:
+        bus.consume("one", "a", handling.handle)
+        bus.consume("rare", "rare", handling.handle)
+        await publish(bus, 3)
+        await until(lambda: handling.got)
+        asyncio.get_running_loop().call_soon(handling.gate.set)
+    assert handling.done == [1]
+    found = await states(log)
+    assert [(state.checkpoint, state.active_since, state.owed) for state in found.values()] == [(1, 0, {}), (3, 0, {})]
+
+
+@pytest.mark.asyncio
+async def test_what_a_handler_publishes_while_the_bus_waits_for_it_is_refused(log: Log) -> None:
+    """Publishers are refused first, and what the event led to is not half done: it comes again."""
+    begun, may_go_on = asyncio.Event(), asyncio.Event()
+    attempts: list[int] = []
+
+    async def handle(event: Event, delivery: Delivery) -> None:
+        attempts.append(delivery.attempt)
+        begun.set()
+        await may_go_on.wait()
+        await delivery.publish("followed")
+
+    async with log.bus() as bus:
+        bus.consume("one", "a", handle)
+        await publish(bus, 1)
+        await begun.wait()
+        asyncio.get_running_loop().call_soon(may_go_on.set)
+    async with log.bus() as bus:
+        assert await bus.query("followed") == []
+        bus.consume("one", "a", handle)
+        await settled(bus)
+        assert (attempts, len(await bus.query("followed"))) == ([1, 2], 1)
+
+
+@pytest.mark.asyncio
+async def test_the_time_for_closing_is_shared_and_what_hangs_is_given_back(log: Log) -> None:
+    handling = Handling()
+    handling.gate.clear()
+    async with log.bus(close_timeout=0.05) as bus:
+        bus.consume("one", "a", handling.handle, concurrency=2)
+        await publish(bus, 3)
+        await until(lambda: len(handling.got) == 2)
+    assert handling.done == []
+    state = (await states(log))["one"]
+    assert (state.checkpoint, state.active_since) == (0, 0)
+
+
+@pytest.mark.asyncio
+async def test_an_exception_that_leaves_the_bus_waits_for_no_handler(log: Log) -> None:
+    handling = Handling()
+    handling.gate.clear()
+
+    async def fail() -> None:
+        async with log.bus() as bus:
+            bus.consume("one", "a", handling.handle)
+            await publish(bus, 2)
+            await until(lambda: handling.got)
+            raise RuntimeError("on purpose")
+
+    with pytest.raises(RuntimeError, match="on purpose"):
+        await fail()
+    state = (await states(log))["one"]
+    assert (state.checkpoint, state.active_since) == (0, 0)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("how", ["closed", "stopped"])
+async def test_the_bus_ends_a_consumer_that_was_ending_and_hangs(how: str, log: Log) -> None:
+    handling = Handling(failing=[2])
+
+    async def handle(event: Event) -> None:
+        if event.sequence == 1:
+            await asyncio.Event().wait()
+        await handling.handle(event)
+
+    async with log.bus(close_timeout=0.05) as bus:
+        consumer = bus.consume("one", "a", handle, concurrency=2, retry=ONCE, on_exhausted="stop")
+        handling.gate.clear()
+        await publish(bus, 2)
+        await until(lambda: handling.got)
+        ending = asyncio.create_task(consumer.close()) if how == "closed" else None
+        handling.gate.set()
+        await until(lambda: not consumer.is_open)
+    if ending is not None:
+        await ending
+    assert (await states(log))["one"].active_since == 0
+
+
+@pytest.mark.fault(58)
+@pytest.mark.asyncio
+async def test_a_handler_that_ignores_its_cancellation_is_named_and_left_behind(
+    log: Log, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("asyncbus.consumer.GRACE", 0.02)
+    may_end, begun = asyncio.Event(), asyncio.Event()
+
+    async def ignore(event: Event) -> None:
+        begun.set()
+        while not may_end.is_set():
+            with suppress(asyncio.CancelledError):
+                await may_end.wait()
+
+    with caplog.at_level(logging.ERROR, "asyncbus"):
+        async with log.bus(close_timeout=0.01) as bus:
+            bus.consume("one", "a", ignore)
+            await publish(bus, 1)
+            await begun.wait()
+    assert "asyncbus consumer one worker 0 ignored its cancellation" in caplog.text
+    may_end.set()
+    await until(lambda: not any("consumer one" in task.get_name() for task in asyncio.all_tasks()))
+    state = (await states(log))["one"]
+    assert (state.checkpoint, state.active_since) == (0, 0)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("timeout", [None, 10])
+@pytest.mark.parametrize("what", ["bus.close", "bus.drain", "consumer.close", "consumer.drain"])
+async def test_a_handler_may_end_the_bus_or_its_consumer(what: str, timeout: float | None, log: Log) -> None:
+    ended = asyncio.Event()
+
+    async def handle(event: Event) -> None:
+        owner, call = what.split(".")
+        await getattr(bus if owner == "bus" else consumer, call)()
+        ended.set()
+
+    async with log.bus() as bus:
+        consumer = bus.consume("one", "a", handle, timeout=timeout)
+        await publish(bus, 2)
+        async with asyncio.timeout(5):
+            await ended.wait()
+    state = (await states(log))["one"]
+    assert (state.checkpoint in {0, 1}, state.active_since) == (True, 0)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("what", ["bus.close", "bus.drain", "consumer.close", "consumer.drain"])
+async def test_who_iterates_may_end_the_bus_or_the_consumer(what: str, log: Log) -> None:
+    async with log.bus() as bus:
+        consumer = bus.consume("one", "a")
+        await publish(bus, 2)
+        async with asyncio.timeout(5):
+            async for _ in consumer:
+                owner, call = what.split(".")
+                await getattr(bus if owner == "bus" else consumer, call)()
+    assert (await states(log))["one"].active_since == 0
+
+
+@pytest.mark.asyncio
+async def test_a_consumer_may_be_closed_twice_and_its_name_is_free_then(log: Log) -> None:
+    handling = Handling()
+    async with log.bus() as bus:
+        for _ in range(3):
+            consumer = bus.consume("one", "a", handling.handle)
+            last = await publish(bus, 1)
+            await bus.wait_processed("one", last)
+            await asyncio.gather(consumer.close(), consumer.close())
+            await consumer.close()
+    assert handling.done == [1, 2, 3]
+
+
+@pytest.mark.asyncio
+async def test_a_close_that_is_cancelled_goes_on(log: Log) -> None:
+    handling = Handling()
+    handling.gate.clear()
+    async with log.bus() as bus:
+        consumer = bus.consume("one", "a", handling.handle)
+        await publish(bus, 1)
+        await until(lambda: handling.got)
+        ending = asyncio.create_task(consumer.close())
+        await until(lambda: not consumer.is_open)
+        ending.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await ending
+        handling.gate.set()
+        await consumer.close()
+        assert consumer.checkpoint == 1
+
+
+@pytest.mark.asyncio
+async def test_a_consumer_closes_before_it_has_begun(log: Log) -> None:
+    store = FaultyStore(log.store())
+    async with EventBus(store) as bus:
+        await publish(bus, 1)
+        held = store.hang("consumers")
+        handling = Handling()
+        consumer = bus.consume("one", "a", handling.handle)
+        await held.reached.wait()
+        ending = asyncio.create_task(consumer.close())
+        await ticks(10)
+        held.release()
+        await ending
+        assert handling.got == []
+        bus.consume("one", "a", handling.handle)
+        await settled(bus)
+        assert handling.got == [1]
+
+
+@pytest.mark.asyncio
+async def test_closing_ends_in_time_also_where_a_checkpoint_cannot_be_stored(
+    memory_log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("asyncbus.closing._GRACE", 0.05)
+    store = FaultyStore(memory_log.store())
+    async with EventBus(store, close_timeout=0.05) as bus:
+        bus.consume("one", "a", Handling().handle)
+        await publish(bus, 1)
+        await settled(bus)
+        held = store.hang("commit")
+    assert bus.health().status == "closed"
+    held.release()
+    await until(lambda: len(asyncio.all_tasks()) == 1)
+
+
+@pytest.mark.asyncio
+async def test_consumers_of_a_bus_that_is_never_opened_are_no_trouble(log: Log) -> None:
+    bus = log.bus()
+    consumer = bus.consume("one", "a", Handling().handle)
+    await bus.close()
+    await consumer.close()
+
+
+# -------------------------------------------------------------------------------------------------------------- signals
+
+SERVICE = """
+import asyncio, json, signal, sys
+import asyncbus
+
+handled = []
+
+async def main(path):
+    stopping = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
+    async with asyncbus.connect(path) as bus:
+
+        @bus.consumer("quick", "task", concurrency=4)
+        async def quick(event):
+            await asyncio.sleep(0)
+            handled.append(event.sequence)
+            if len(handled) == 100:
+                print("ready", flush=True)
+
+        @bus.consumer("slow", "task")
+        async def slow(event):
+            await asyncio.Event().wait()
+
+        async def work():
+            while True:
+                await bus.publish("task")
+
+        working = asyncio.create_task(work())
+        await stopping.wait()
+        working.cancel()
+        report = await bus.drain(timeout=0.5)
+    print(json.dumps({"unfinished": report.unfinished, "handled": sorted(handled)}))
+
+asyncio.run(main(sys.argv[1]))
+"""
+
+
+@pytest.mark.fault(73)
+def test_a_program_that_heeds_sigterm_tells_what_was_not_finished_and_goes_on_there(tmp_path: Path) -> None:
+    path = tmp_path / "events.db"
+    command = [sys.executable, "-c", SERVICE, str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            assert process.stdout.readline() == "ready\n"
+            process.send_signal(signal.SIGTERM)
+            said, errors = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    told = json.loads(said)
+    assert (process.returncode, errors, told["unfinished"]) == (0, "", {"slow": 1})
+
+    found = asyncio.run(states(Log("sqlite", tmp_path)))
+    quick, slow = found["quick"], found["slow"]
+    assert told["handled"] == list(range(1, quick.checkpoint + 1)), "each once, and none that was handled is owed"
+    assert (slow.checkpoint, slow.active_since, quick.active_since) == (0, 0, 0)
