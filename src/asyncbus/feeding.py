@@ -28,7 +28,7 @@ class Feeding(Storing):
         self.pattern = pattern
         self._rank = rank
         self._feed = self._new_feed()
-        self._ahead = Ahead(max(options.max_in_flight // 2, 1))
+        self._ahead = Ahead(options.max_in_flight)
         # Dead letters among what is read again: for them there is another way.
         self._parked: frozenset[int] = frozenset()
         # Of the last lump: how many events, when they were begun, and how long storing that took.
@@ -174,6 +174,11 @@ class Feeding(Storing):
     def _nudge(self) -> None:
         if self._sleeper is not None and not self._sleeper.done():
             self._sleeper.set_result(None)
+
+    @property
+    def _is_feeding(self) -> bool:
+        """Whether more is being read or begun, which takes turns of the loop."""
+        return self._sleeper is None or self._sleeper.done()
 
     def _look_ahead(self) -> None:
         """Let more be begun, where little is left at hand."""

@@ -30,6 +30,9 @@ GRACE: Final = 1.0
 
 _LOOK_EVERY: Final = 64
 
+_TURN: Final = 0.001
+"""Seconds of a slice while more is being read or begun: so that it is there when this is done."""
+
 
 def wants_delivery(handler: Callable[..., Any]) -> bool:
     """Whether a handler has a second parameter that must be given: it gets the delivery."""
@@ -109,7 +112,7 @@ class Working(Resuming):
                     return
             self._look_ahead()
             look_after = min(look_after * 2, _LOOK_EVERY)
-            if self._monotonic() - began >= SLICE:
+            if self._monotonic() - began >= (_TURN if self._is_feeding else SLICE):
                 await self._let_others(held)
                 began, look_after = self._monotonic(), 1
 
