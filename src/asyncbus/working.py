@@ -141,6 +141,7 @@ class Working(Resuming):
                 log.exception("consumer %s: error after the outcome of %r", self.name, delivery)
             return
         if delivery is not None and self.in_flight.get(held) is not delivery:
+            await self._pass_given_up()
             return  # it has its outcome by the delivery
         if not self._is_manual:
             self.finish(held)
@@ -206,17 +207,21 @@ class Working(Resuming):
             fencing.forget(self._released)
             self._released.clear()
             checkpoint = functools.partial(self._checkpoint_without, held)
-            wanted = functools.partial(self._call_if_wanted, call)
+            wanted = functools.partial(self._call_if_wanted, held, call)
             try:
                 await self._within_time(held, lambda: fencing.apply(held, checkpoint, wanted))
+            except _UnwantedError:
+                pass
             except Exception:
                 if not await fencing.has_committed(held):
                     raise
 
-    async def _call_if_wanted(self, call: Callable[[], Any]) -> None:
+    async def _call_if_wanted(self, held: Held, call: Callable[[], Any]) -> None:
         await _called(call)
         if asyncio.current_task() in self._left_behind:  # nobody waits for it: its event has another outcome
             raise asyncio.CancelledError
+        if held.failures and held.failures[-1].attempt == held.attempts:  # by a nak or a reject of its own
+            raise _UnwantedError
 
     def _checkpoint_without(self, held: Held) -> int:
         return self._ledger.checkpoint_without(held, self._feed.position)
@@ -281,6 +286,10 @@ class Working(Resuming):
             timer = self._timers.pop(held, None)
             if timer is not None:
                 timer.cancel()
+
+
+class _UnwantedError(Exception):
+    """The handler has given an outcome with which its effect must not be: it is rolled back."""
 
 
 async def _called(call: Callable[[], Any]) -> None:

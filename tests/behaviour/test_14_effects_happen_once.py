@@ -13,6 +13,7 @@ import pytest_asyncio
 
 from asyncbus import (
     ConsumerStoppedError,
+    Delivery,
     Event,
     EventBus,
     InvalidOptionError,
@@ -300,6 +301,26 @@ async def test_many_at_work_have_each_effect_once_whatever_fails(log: Log, block
         await publish(bus, 60)
         await settled(bus)
         assert await blocks.rows() == list(range(1, 61))
+
+
+@pytest.mark.parametrize("timeout", [None, 10])
+@pytest.mark.parametrize("outcome", ["nak", "reject"])
+async def test_an_outcome_that_a_handler_gives_before_it_returns_takes_its_effect_back(
+    outcome: str, timeout: float | None, log: Log, blocks: Projection
+) -> None:
+    async def handle(event: Event, delivery: Delivery) -> None:
+        await blocks.handle(event)
+        if delivery.attempt == 1:
+            await getattr(delivery, outcome)()
+
+    async with log.bus() as bus:
+        bus.consume("one", "a", handle, effects=blocks.effects, retry=AT_ONCE, timeout=timeout)
+        await publish(bus, 3)
+        await settled(bus)
+        await until(lambda: not blocks.connection.in_transaction)
+        assert await blocks.rows() == ([1, 2, 3] if outcome == "nak" else [])
+        assert (await bus.retry_dead_letters("one")).done == (0 if outcome == "nak" else 3)
+        assert await blocks.rows() == [1, 2, 3]
 
 
 async def test_handlers_that_end_their_transaction_stop_the_consumer(log: Log, blocks: Projection) -> None:
