@@ -105,7 +105,9 @@ class Resuming(Feeding):
         self._ledger.read(held)
         if owed.due:
             if self._lanes.is_free(held):  # the last holder of the name may have had another order
-                self._wait(held, max(owed.due - self._around.clock.now(), 0) / 1e6)
+                # It is at least as late as when the event was recorded, wherever the clock was put since.
+                now = max(self._around.clock.now(), held.record.recorded_at)
+                self._wait(held, max(owed.due - now, 0) / 1e6)
             return
         is_last = owed.attempts >= self.options.retry.attempts
         if is_last and was_unclean and sequence == self._alone:

@@ -5,8 +5,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from asyncbus import EventBus
-from tests.behaviour.stage import HandClock, Log, payloads, sequences, take, ticks
+from asyncbus import EventBus, Retry
+from tests.behaviour.handling import Handling, publish
+from tests.behaviour.stage import HandClock, Log, payloads, sequences, take, ticks, until
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(20)]
 
@@ -61,3 +62,30 @@ async def test_no_timeout_ends_early_or_late_because_the_clock_jumped(jump: floa
         assert not patient.done()
         store.gate.set()
         assert (await patient).sequence == 1
+
+
+class LongClock(HandClock):
+    """Whoever sleeps, sleeps until it is cancelled."""
+
+    async def sleep(self, seconds: float) -> None:
+        self.sleeps.append(seconds)
+        await asyncio.Event().wait()
+
+
+@pytest.mark.fault(55)
+@pytest.mark.parametrize(("jump", "waits"), [(0, 10), (4, 6), (-DAY, 10), (DAY, 0)])
+async def test_an_event_that_waits_for_its_retry_waits_no_longer_because_the_clock_was_put_back(
+    jump: float, waits: float, log: Log
+) -> None:
+    clock, handling = LongClock(), Handling(failing=[1])
+    retry = Retry(backoff=10, jitter=False)
+    async with log.bus(clock=clock) as bus:
+        bus.consume("one", "a", handling.handle, retry=retry)
+        await publish(bus, 1)
+        await until(lambda: len(clock.sleeps) == 1)
+    clock.advance(jump)
+    async with log.bus(clock=clock) as bus:
+        bus.consume("one", "a", handling.handle, retry=retry)
+        await until(lambda: len(clock.sleeps) == 2)
+    assert clock.sleeps == [10, waits]
+    assert handling.got == [1]
