@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from asyncbus import Consumer, Delivery, EventBus, Retry
+from asyncbus.lanes import Order
 from asyncbus.store.consumers import Owed
 from tests.behaviour.consuming import AT_ONCE, AlarmClock, Handler, crashed, failing, keeping, passing, published, quiet
 from tests.behaviour.stage import Log, ticks, until
@@ -14,13 +15,13 @@ pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(40)]
 ONCE = Retry(attempts=1)
 
 
-async def left_in_flight(log: Log, folder: Path, *keys: str | None, hold: tuple[int, ...]) -> Log:
+async def left_in_flight(log: Log, folder: Path, *keys: str | None, hold: tuple[int, ...], order: Order = "key") -> Log:
     """One event for each key, of which a consumer has these in flight when its process is killed."""
     handler = Handler()
     handler.hold(*hold)
     async with log.bus() as bus:
         await published(bus, *keys)
-        bus.consume("one", "a", handler, concurrency=len(keys))
+        bus.consume("one", "a", handler, concurrency=len(keys), order=order)
         await until(lambda: sorted(handler.running) == sorted(hold))
         await quiet(bus)
         found = crashed(log, folder)
@@ -69,21 +70,48 @@ async def test_an_attempt_is_counted_also_where_the_event_waited_for_another_of_
     log: Log, tmp_path: Path
 ) -> None:
     """Or a process that it ends each time would begin anew for ever."""
-    found = await left_in_flight(log, tmp_path, "x", "y", "x", hold=(1, 2))
-    handler, again = Handler(failing(1, times=2)), Handler()
+    found = await left_in_flight(log, tmp_path, "x", "y", "x", hold=(1, 2, 3), order="none")
+    handler, again = Handler(failing(1, times=3)), Handler()
     handler.hold(3)
     clock = AlarmClock()
     async with found.bus(clock=clock) as bus:
-        consumer = careful(bus, handler, retry=Retry(backoff=30, jitter=False))
-        await until(lambda: handler.done == [2] and consumer.waiting_for_retry)
-        clock.advance(60)
+        careful(bus, handler, retry=Retry(backoff=30, jitter=False))
+        await until(lambda: handler.done == [2] and clock.sleeps == [30])
+        clock.advance(30)
+        await until(lambda: clock.sleeps == [30, 30])
+        clock.advance(30)
         await until(lambda: 3 in handler.running)
-        attempt = dict(handler.got)[3]
+        assert handler.got == [(1, 2), (2, 2), (1, 3), (1, 4), (3, 2)]
         found = crashed(found, tmp_path)
         handler.release()
     async with found.bus() as bus:
         await passing(careful(bus, again), 3)
-    assert again.got == [(3, attempt + 1)]
+    assert again.got == [(3, 3)]
+
+
+async def test_what_was_passed_over_for_its_key_is_new_though_a_later_event_was_in_flight(
+    log: Log, tmp_path: Path
+) -> None:
+    found = await left_in_flight(log, tmp_path, "x", "x", "y", "x", hold=(1, 3))
+    again = Handler()
+    async with found.bus() as bus:
+        await passing(careful(bus, again), 4)
+    assert sorted(again.got) == [(1, 2), (2, 1), (3, 2), (4, 1)]
+
+
+async def test_what_is_new_waits_until_the_last_suspect_has_run(log: Log, tmp_path: Path) -> None:
+    """However often another one has failed meanwhile."""
+    found = await left_in_flight(log, tmp_path, None, None, None, hold=(1, 2, 3))
+    handler = Handler(failing(1, times=3))
+    handler.hold(3)
+    async with found.bus() as bus:
+        await published(bus, *[None] * 5)
+        consumer = careful(bus, handler, retry=AT_ONCE)
+        await until(lambda: 3 in handler.running)
+        await quiet(bus)
+        assert (handler.running, handler.most) == ([3], 1)
+        handler.release()
+        await passing(consumer, 8)
 
 
 async def test_a_clean_end_in_between_acquits_nobody_and_condemns_nobody(log: Log, tmp_path: Path) -> None:

@@ -132,8 +132,8 @@ async def test_a_nak_at_the_last_attempt_parks_with_its_reason(log: Log) -> None
 
 
 @pytest.mark.parametrize("delay", [-1, float("nan"), "soon", True])
-async def test_a_delay_that_is_none_is_refused_and_the_event_stays_in_flight(delay: Any, log: Log) -> None:
-    async with log.bus() as bus:
+async def test_a_delay_that_is_none_is_refused_and_the_event_stays_in_flight(delay: Any, memory_log: Log) -> None:
+    async with memory_log.bus() as bus:
         await published(bus, None)
         delivery = await anext(bus.consume("one", "a", ack="manual"))
         with pytest.raises(InvalidOptionError, match="delay"):
@@ -146,8 +146,8 @@ async def test_a_delay_that_is_none_is_refused_and_the_event_stays_in_flight(del
 
 @OUTCOMES
 @pytest.mark.parametrize("first", [ack, nak, reject], ids=lambda outcome: outcome.__name__)
-async def test_a_delivery_has_one_outcome(first: Any, outcome: Any, log: Log) -> None:
-    async with log.bus() as bus:
+async def test_a_delivery_has_one_outcome(first: Any, outcome: Any, memory_log: Log) -> None:
+    async with memory_log.bus() as bus:
         await published(bus, None)
         deliveries = bus.consume("one", "a", ack="manual", retry=AT_ONCE)
         delivery = await anext(deliveries)
@@ -164,9 +164,9 @@ async def test_a_delivery_has_one_outcome(first: Any, outcome: Any, log: Log) ->
 
 @OUTCOMES
 async def test_an_outcome_after_the_timeout_is_refused_and_that_of_the_next_attempt_counts(
-    outcome: Any, log: Log
+    outcome: Any, memory_log: Log
 ) -> None:
-    async with log.bus() as bus:
+    async with memory_log.bus() as bus:
         await published(bus, None)
         deliveries = bus.consume("one", "a", ack="manual", timeout=0.03, retry=AT_ONCE)
         late = await anext(deliveries)
@@ -179,8 +179,8 @@ async def test_an_outcome_after_the_timeout_is_refused_and_that_of_the_next_atte
         assert "HandlerTimeoutError" in str(deliveries.statistics().last_error)
 
 
-async def test_in_progress_puts_the_timeout_off(log: Log) -> None:
-    async with log.bus() as bus:
+async def test_in_progress_puts_the_timeout_off(memory_log: Log) -> None:
+    async with memory_log.bus() as bus:
         await published(bus, None)
         deliveries = bus.consume("one", "a", ack="manual", timeout=0.1)
         delivery = await anext(deliveries)
@@ -192,8 +192,8 @@ async def test_in_progress_puts_the_timeout_off(log: Log) -> None:
 
 
 @OUTCOMES
-async def test_an_outcome_after_the_close_is_refused_and_the_event_comes_again(outcome: Any, log: Log) -> None:
-    async with log.bus() as bus:
+async def test_an_outcome_after_the_close_is_refused_and_the_event_comes_again(outcome: Any, memory_log: Log) -> None:
+    async with memory_log.bus() as bus:
         await published(bus, None)
         deliveries = bus.consume("one", "a", ack="manual")
         delivery = await anext(deliveries)
@@ -209,8 +209,8 @@ async def test_an_outcome_after_the_close_is_refused_and_the_event_comes_again(o
 
 @OUTCOMES
 @pytest.mark.fault(68)
-async def test_an_outcome_from_before_a_seek_is_stale(outcome: Any, log: Log) -> None:
-    async with log.bus() as bus:
+async def test_an_outcome_from_before_a_seek_is_stale(outcome: Any, memory_log: Log) -> None:
+    async with memory_log.bus() as bus:
         await published(bus, None, None)
         deliveries = bus.consume("one", "a", ack="manual")
         before = await anext(deliveries)
@@ -242,8 +242,8 @@ async def test_an_outcome_is_stale_also_where_a_commit_was_under_way_during_the_
             await second.ack()
 
 
-async def test_the_time_of_a_delivery_from_before_a_seek_does_not_run_out_on_what_comes_after(log: Log) -> None:
-    async with log.bus() as bus:
+async def test_the_time_of_a_delivery_from_before_a_seek_does_not_run_out_on_what_comes_after(memory_log: Log) -> None:
+    async with memory_log.bus() as bus:
         await published(bus, None, None, None)
         deliveries = bus.consume("one", "a", ack="manual", timeout=0.05, retry=AT_ONCE)
         await anext(deliveries)
@@ -261,9 +261,9 @@ async def test_the_time_of_a_delivery_from_before_a_seek_does_not_run_out_on_wha
 
 @pytest.mark.fault(72)
 @pytest.mark.parametrize("turns", range(12))
-async def test_cancelling_who_waits_for_the_next_one_loses_none(turns: int, log: Log) -> None:
+async def test_cancelling_who_waits_for_the_next_one_loses_none(turns: int, memory_log: Log) -> None:
     got: list[tuple[int, int]] = []
-    async with log.bus() as bus:
+    async with memory_log.bus() as bus:
         deliveries = bus.consume("one", "a")
         publishing = asyncio.create_task(published(bus, *[None] * 10))
         while len(got) < 10:
@@ -305,6 +305,23 @@ async def test_an_ack_lets_the_next_of_its_key_go_to_who_waits_already(log: Log)
             assert not waiting.done()
             await outcome(delivery)
             delivery = await waiting
+            assert delivery.event.sequence == sequence
+
+
+async def test_an_outcome_lets_the_next_one_go_also_where_it_was_begun_ahead(log: Log) -> None:
+    """As it is where commits take longer than what is done with an event."""
+    store = FaultyStore(log.store())
+    store.slow("commit", 0.002)
+    async with asyncbus.EventBus(store) as bus:
+        await bus.publish_many([("a", None)] * 80)
+        deliveries = bus.consume("one", "a", ack="manual", order="strict")
+        delivery = await anext(deliveries)
+        for sequence in range(2, 81):
+            waiting = asyncio.ensure_future(anext(deliveries))
+            await ticks(3)
+            saying = asyncio.create_task(delivery.reject() if sequence % 3 else delivery.ack())
+            delivery = await waiting
+            await saying
             assert delivery.event.sequence == sequence
 
 

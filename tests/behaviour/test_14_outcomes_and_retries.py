@@ -140,20 +140,20 @@ async def test_what_it_awaits_may_be_cancelled_which_is_a_failure_and_not_its_en
 # ------------------------------------------------------------------------------------------------- when it comes again
 
 
-async def test_the_delays_grow_up_to_the_maximum(log: Log) -> None:
+async def test_the_delays_grow_up_to_the_maximum(memory_log: Log) -> None:
     clock = HandClock()
     handler = Handler(failing(1, times=5))
-    async with log.bus(clock=clock) as bus:
+    async with memory_log.bus(clock=clock) as bus:
         await published(bus, None)
         retry = Retry(attempts=6, backoff=1, factor=3, maximum=20, jitter=False)
         await passing(bus.consume("one", "a", handler, retry=retry), 1)
     assert clock.sleeps == [1, 3, 9, 20, 20]
 
 
-async def test_jitter_shortens_each_delay_by_up_to_a_half(log: Log) -> None:
+async def test_jitter_shortens_each_delay_by_up_to_a_half(memory_log: Log) -> None:
     clock = HandClock()
     handler = Handler(failing(*range(1, 41)))
-    async with log.bus(clock=clock) as bus:
+    async with memory_log.bus(clock=clock) as bus:
         await published(bus, *[None] * 40)
         await passing(bus.consume("one", "a", handler, retry=Retry(backoff=10)), 40)
     assert len(clock.sleeps) == 40
@@ -167,7 +167,7 @@ async def test_no_event_comes_again_before_its_time(log: Log) -> None:
     async with log.bus(clock=clock) as bus:
         await published(bus, None, None)
         consumer = bus.consume("one", "a", handler, retry=PATIENT)
-        await until(lambda: handler.done == [2])
+        await until(lambda: handler.done == [2] and clock.sleeps == [5])
         clock.advance(4.9)
         await ticks(50)
         assert (handler.got, consumer.checkpoint) == ([(1, 1), (2, 1)], 0)
@@ -209,14 +209,14 @@ async def test_a_handler_that_hangs_is_cancelled_which_is_a_failure_and_its_plac
 
 
 @pytest.mark.fault(57)
-async def test_work_that_says_that_it_goes_on_is_given_its_time_anew(log: Log) -> None:
+async def test_work_that_says_that_it_goes_on_is_given_its_time_anew(memory_log: Log) -> None:
     async def work(delivery: Delivery) -> None:
         for _ in range(5):
             await asyncio.sleep(0.03)
             await delivery.in_progress()
 
     handler = Handler(work)
-    async with log.bus() as bus:
+    async with memory_log.bus() as bus:
         await published(bus, None)
         await passing(bus.consume("one", "a", handler, timeout=0.1), 1)
     assert handler.got == [(1, 1)]
