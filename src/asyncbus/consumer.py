@@ -359,7 +359,7 @@ class Consumer(Working):
         await moved
 
     async def _move(self, before: int, moved: asyncio.Future[None]) -> None:
-        while self._handler is not None and self.in_flight and self.is_open:
+        while self._at_work and self.is_open:
             self._sleeper = asyncio.get_running_loop().create_future()
             await self._sleeper
         if not self.is_open:

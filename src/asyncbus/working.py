@@ -65,6 +65,8 @@ class Working(Resuming):
         self._is_manual = options.ack == "manual"
         # Nothing but a call to be made: the hot path (benchmarks/bench_consumers.py).
         self._is_bare = not (self._wants_delivery or self._is_manual or options.timeout or options.effects)
+        # Handlers that run.
+        self._at_work = 0
         # By when what is in flight must have an outcome, in seconds of the loop's clock.
         self._deadlines: dict[Held, float] = {}
         self._timers: dict[Held, asyncio.TimerHandle] = {}
@@ -79,7 +81,13 @@ class Working(Resuming):
         handle = self._handle_many if self._is_bare else self._handle_one
         began = self._monotonic()
         while (held := await self._next_held()) is not None:
-            await handle(held)
+            self._at_work += 1
+            try:
+                await handle(held)
+            finally:
+                self._at_work -= 1
+                if self._sought is not None:
+                    self._nudge()
             if self._monotonic() - began >= SLICE:  # a handler that never waits gives others a turn
                 await asyncio.sleep(0)
                 began = self._monotonic()

@@ -224,6 +224,32 @@ async def test_an_outcome_from_before_a_seek_is_stale(outcome: Any, memory_log: 
         assert deliveries.checkpoint == 1
 
 
+async def test_a_seek_waits_for_the_handlers_at_work_and_for_no_outcome_beyond(log: Log) -> None:
+    kept: list[Delivery] = []
+
+    async def keep(delivery: Delivery) -> None:
+        kept.append(delivery)
+
+    handler = Handler(keep)
+    handler.hold(2)
+    async with log.bus() as bus:
+        await published(bus, None, None)
+        consumer = bus.consume("one", "a", handler, ack="manual")
+        await until(lambda: handler.running == [2])
+        seeking = asyncio.create_task(bus.seek("one", start=2))
+        await ticks(50)
+        assert not seeking.done()
+        handler.release()
+        await seeking
+        for delivery in kept[:2]:
+            with pytest.raises(StaleAckError):
+                await delivery.ack()
+        await until(lambda: len(kept) == 3)
+        assert kept[2].event.sequence == 2
+        await kept[2].ack()
+        await passing(consumer, 2)
+
+
 @pytest.mark.fault(68)
 async def test_an_outcome_is_stale_also_where_a_commit_was_under_way_during_the_seek(log: Log) -> None:
     store = FaultyStore(log.store())
