@@ -139,6 +139,19 @@ async def test_a_live_follower_gets_each_event_as_it_comes(file_log: Log) -> Non
         assert await follower.latest_sequence() == 10
 
 
+@pytest.mark.parametrize("length", [1, 63, 64, 65, 128, 192])
+async def test_a_follower_that_has_replayed_it_all_gets_the_next_event(file_log: Log, length: int) -> None:
+    """Also where the last page was full, and another one was read ahead, in vain."""
+    async with file_log.bus() as bus:
+        await bus.publish_many([("a", None)] * length)
+        async with asyncbus.connect(file_log.path, read_only=True) as follower:
+            events = follower.subscribe("*", start="earliest")
+            assert sequences(await take(events, length)) == list(range(1, length + 1))
+            assert await follower.latest_sequence() == length
+            await bus.publish("a")
+            assert (await anext(events)).sequence == length + 1
+
+
 async def test_a_follower_that_falls_behind_catches_up(file_log: Log) -> None:
     async with file_log.bus() as bus, asyncbus.connect(file_log.path, read_only=True) as follower:
         slow = follower.subscribe("*", capacity=3)

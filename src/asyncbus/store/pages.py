@@ -69,6 +69,9 @@ class PageReader:
             if nothing is not None:
                 return nothing
         page = await self._page(question, begun)
+        if begun is not None and page.up_to == after:
+            # Nothing had come when it was read ahead; who asks now means what has come since.
+            return await self.read(after, pattern, limit)
         if pattern.matches_all:
             page = _dense(page, after)
         if len(page.records) >= question.limit:

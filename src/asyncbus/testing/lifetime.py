@@ -130,6 +130,16 @@ class Lifetime(Logs):
                 same_events(page.records, batch, "what the read-only store reads next")
                 position = page.up_to
 
+    async def test_a_read_only_store_reads_on_after_a_full_page(self) -> None:
+        async with self.opened() as writer, self.reading() as reader:
+            await writer.append([record("a") for _ in range(3)])
+            page = await reader.read(0, ALL, 3)
+            # Whatever it may have read ahead by then, there was nothing.
+            same(await reader.latest_sequence(), page.up_to, "latest_sequence() after a page that held all")
+            batch = [record("a", number) for number in range(2)]
+            await writer.append(batch)
+            same_events((await reader.read(page.up_to, ALL, 3)).records, batch, "what came after a full page")
+
     async def test_a_read_only_store_sees_clear(self) -> None:
         async with self.opened() as writer, self.reading() as reader:
             await writer.append([record("a"), record("a")])
