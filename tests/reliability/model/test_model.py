@@ -149,7 +149,7 @@ def test_a_subscription_that_delivers_twice_is_found(tmp_path: Path, monkeypatch
 
     monkeypatch.setattr(Subscription, "_overflow", compare_with_what_was_received)
 
-    assert "state." in found(tmp_path)
+    assert "state." in found(tmp_path, first=4)
 
 
 def test_an_event_that_a_cancelled_reader_has_lost_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,4 +163,4 @@ def test_an_event_that_a_cancelled_reader_has_lost_is_found(tmp_path: Path, monk
 
     monkeypatch.setattr(Subscription, "ready", ready_and_gone)
 
-    assert "state." in found(tmp_path)
+    assert "state." in found(tmp_path, first=4)

@@ -125,18 +125,23 @@ def test_no_seed_breaks_a_promise(short_run: ShortRun) -> None:
 
 
 def test_every_await_of_the_library_is_cancelled() -> None:
-    spared = {
-        place: found for place, found in awaits().items() if found not in NOBODY_WAITS and not was_cancelled_at(place)
-    }
+    # Where one place was hit, the next one is likely to be: seeds that have hit some come first.
+    seeds = list(range(SEEDS))
+    spared = {}
+    for place, found in awaits().items():
+        if found in NOBODY_WAITS:
+            continue
+        hit = next((seed for seed in seeds if place in play(seed, place).cancelled_at), None)
+        if hit is None:
+            spared[place] = found
+        else:
+            seeds.remove(hit)
+            seeds.insert(0, hit)
     assert spared == {}
 
 
 def test_where_nobody_waits_is_in_the_library() -> None:
     assert NOBODY_WAITS.keys() <= set(awaits().values())
-
-
-def was_cancelled_at(place: Place) -> bool:
-    return any(place in play(seed, place).cancelled_at for seed in range(SEEDS))
 
 
 def test_a_seed_plays_the_same_scene_again() -> None:
