@@ -24,6 +24,8 @@ class Owing(Struct):
         due: microseconds since 1970 before which it does not come again; None: it does not wait.
         delivery: of the attempt that has no outcome yet.
         suspect: whether it was in flight at a crash, and has had no outcome since.
+        may_be_suspect: whether it was owed at a crash, and has had no outcome since: it may have been in flight, for all
+            that is stored.
         doubtful: whether it was in flight, the last time it may be, at a clean end after a crash: it is parked then,
             unless it is suspect still, or was not there alone.
     """
@@ -34,6 +36,7 @@ class Owing(Struct):
     due: int | None = None
     delivery: Delivery | None = None
     suspect: bool = False
+    may_be_suspect: bool = False
     doubtful: bool = False
 
 
@@ -137,7 +140,7 @@ class Owed:
         if owing.attempts >= self._attempts:
             self.park(sequence, reason)
             return
-        owing.delivery, owing.suspect = None, False
+        owing.delivery, owing.suspect, owing.may_be_suspect = None, False, False
         owing.due = now + (BACKOFF * 2 ** (owing.attempts - 1) if delay is None else delay)
 
     def park(self, sequence: int, reason: str | None) -> None:
@@ -152,7 +155,7 @@ class Owed:
 
         After a crash a clean end acquits nobody, and condemns nobody, as long as there are suspects.
         """
-        self.was_crash = self.was_crash and any(owing.suspect or owing.perhaps for owing in self.events.values())
+        self.was_crash = self.was_crash and any(owing.may_be_suspect for owing in self.events.values())
         for sequence, owing in tuple(self.in_flight.items()):
             owing.delivery = None
             if owing.attempts >= self._attempts:
@@ -165,6 +168,7 @@ class Owed:
         """Its process is no more; what was in flight, or may have been for all that is stored, comes again alone."""
         self.was_crash = True
         for owing in self.events.values():
+            owing.may_be_suspect = True
             if owing.delivery is not None:
                 owing.delivery, owing.suspect = None, True
             else:
