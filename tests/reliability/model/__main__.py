@@ -6,7 +6,7 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from tests.reliability.model.tool import explore
+from tests.reliability.model.tool import explore, explore_consumers
 from tests.reliability.trials import MEMORY
 
 if __name__ == "__main__":
@@ -15,3 +15,4 @@ if __name__ == "__main__":
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
         print(explore(asked.seed, Path(folder), shrink=True))
+        print(explore_consumers(asked.seed, Path(folder), shrink=True))

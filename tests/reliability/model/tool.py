@@ -1,7 +1,8 @@
 """Model: everything a user can do to a bus, put together at random, against a plain dict that says what must be seen.
 
 Hypothesis puts the steps together: publishing in all ways, cancelling, groups, ids that meet, subscriptions of every
-kind, queries, removals, closing and opening again, flipped bits and lost tails.
+kind, queries, removals, closing and opening again, flipped bits and lost tails; and one consumer by hand, with outcomes
+in any order, retries, dead letters, ends and crashes.
 """
 
 from __future__ import annotations
@@ -12,21 +13,23 @@ from pathlib import Path
 
 import hypothesis
 from hypothesis import HealthCheck, Phase, settings
-from hypothesis.stateful import run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
 from asyncbus import EventStore
+from tests.reliability.model.consuming import ConsumerMachine
 from tests.reliability.model.machine import BusMachine
 from tests.reliability.model.world import World, make_store
 from tests.reliability.trials import MEMORY, Figures, Tool, Violation, quiet
 
 RUNS = 10
+CONSUMER_RUNS = 5
 STEPS = 60
 
 
 def trial(seed: int, folder: Path) -> Figures:
     """Some runs of some steps each."""
     try:
-        return explore(seed, folder)
+        return explore(seed, folder) + explore_consumers(seed, folder)
     except Violation as violation:
         message = f"{violation}\nthe fewest steps that show it: python -m tests.reliability.model {seed}"
         raise Violation(message) from violation
@@ -47,17 +50,37 @@ def explore(
         Violation: they differ; with the steps.
     """
     figures: Figures = Counter()
+    _run(lambda: BusMachine(folder, make, figures), RUNS, seed, shrink=shrink)
+    figures["runs"] += RUNS
+    return figures
 
+
+def explore_consumers(seed: int, folder: Path, *, shrink: bool = False) -> Figures:
+    """The same for a consumer and what it must owe.
+
+    Args:
+        seed, folder, shrink: as for `explore`.
+
+    Raises:
+        Violation: they differ; with the steps.
+    """
+    figures: Figures = Counter()
+    _run(lambda: ConsumerMachine(folder, figures), CONSUMER_RUNS, seed, shrink=shrink)
+    figures["runs"] += CONSUMER_RUNS
+    return figures
+
+
+def _run(machine: Callable[[], RuleBasedStateMachine], runs: int, seed: int, *, shrink: bool) -> None:
     @hypothesis.seed(seed)
-    def machine() -> BusMachine:
-        return BusMachine(folder, make, figures)
+    def seeded() -> RuleBasedStateMachine:
+        return machine()
 
     try:
         with quiet():
             run_state_machine_as_test(
-                machine,  # type: ignore[arg-type]  # it calls it, and that is all
+                seeded,  # type: ignore[arg-type]  # it calls it, and that is all
                 settings=settings(
-                    max_examples=RUNS,
+                    max_examples=runs,
                     stateful_step_count=STEPS,
                     database=None,
                     deadline=None,
@@ -73,13 +96,11 @@ def explore(
         seen = error.exceptions if isinstance(error, ExceptionGroup) else (error,)
         told = "; ".join(f"{type(each).__name__}: {each}" for each in seen)
         raise Violation(f"{told}\n{steps}") from error
-    figures["runs"] += RUNS
-    return figures
 
 
 TOOL = Tool(
     name="model",
-    promise="Whatever is done to a bus, every reader and publisher sees what a plain dict says",
+    promise="Whatever is done to a bus, every reader, consumer and publisher sees what a plain dict says",
     unit="steps",
     short=20_000,
     long=1_000_000,
