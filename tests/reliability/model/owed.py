@@ -24,8 +24,8 @@ class Owing(Struct):
         due: microseconds since 1970 before which it does not come again; None: it does not wait.
         delivery: of the attempt that has no outcome yet.
         suspect: whether it was in flight at a crash, and has had no outcome since.
-        may_be_suspect: whether it was owed at a crash, and has had no outcome since: it may have been in flight, for all
-            that is stored.
+        may_be_suspect: whether it was owed at a crash, and has had no outcome since: for all that is stored, it was
+            perhaps in flight.
         doubtful: whether it was in flight, the last time it may be, at a clean end after a crash: it is parked then,
             unless it is suspect still, or was not there alone.
     """

@@ -7,7 +7,7 @@ import pytest
 
 from asyncbus import EventBus
 from tests.reliability.conftest import ShortRun
-from tests.reliability.simulation.cancelling import Place, awaits
+from tests.reliability.simulation.cancelling import awaits
 from tests.reliability.simulation.tool import TOOL, play
 
 SEEDS = 400
