@@ -135,6 +135,12 @@ class Consumer(Working):
         return delivery
 
     async def __aenter__(self) -> Self:
+        """Wait until its name is stored, where the bus is open: from then on it is owed what comes, whatever happens.
+
+        What keeps it from its name is raised by whoever asks for the first delivery.
+        """
+        if self.is_started:
+            await self._is_settled_in.wait()
         return self
 
     async def __aexit__(
@@ -235,6 +241,7 @@ class Consumer(Working):
 
     async def _finish(self) -> None:
         try:
+            await self._wait_for_name()
             await self._wait_for_flight()
         finally:
             try:
@@ -242,6 +249,12 @@ class Consumer(Working):
                 await self._rest()
             finally:
                 self._let_go()
+
+    async def _wait_for_name(self) -> None:
+        """Where it is taking its name, let it: what comes after its start is owed, also if it never got to any of it."""
+        if self._task is not None and self._task not in self._excused and not self._is_active:
+            remaining = self._ends - asyncio.get_running_loop().time()
+            await asyncio.wait([self._task], timeout=None if remaining == inf else max(remaining, 0))
 
     async def _wait_for_flight(self) -> None:
         loop = asyncio.get_running_loop()

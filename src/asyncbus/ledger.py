@@ -149,7 +149,7 @@ class Ledger:
     def state(self, before: ConsumerState, read_to: int, **others: Any) -> ConsumerState:
         """What is to be stored, in the place of `before`; `others` are what is no business of the ledger's."""
         checkpoint = self.checkpoint(read_to)
-        settled_to = max(self._done_to, checkpoint, *self._told, *self._owed)
+        settled_to = max(self._done_to, checkpoint, *self._told)
         owed = dict(self._owed)
         for sequence, held in self._held.items():
             if sequence > settled_to:

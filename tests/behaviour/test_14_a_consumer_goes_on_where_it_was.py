@@ -1,6 +1,8 @@
 """Durable consumers: the name is what is remembered; who takes it again is owed what is not done, and nothing else."""
 
 import asyncio
+import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime
 from typing import Any
 
@@ -49,6 +51,34 @@ async def test_latest_is_what_is_latest_when_the_bus_opens_or_the_consumer_is_ma
         await passing(waiting, 3)
         await passing(made, 3)
     assert (early.sequences, late.sequences) == ([2, 3], [3])
+
+
+async def test_a_consumer_that_is_closed_at_once_is_owed_what_comes_after_its_start(log: Log) -> None:
+    handler = Handler()
+    async with log.bus() as bus:
+        await published(bus, None)
+        await bus.consume("one", "a", Handler(), start="latest").close()
+        await published(bus, None)
+        await passing(bus.consume("one", "a", handler, start="latest"), 2)
+    assert handler.sequences == [2]
+
+
+async def test_a_bus_that_is_closed_at_once_has_stored_the_names_of_its_consumers(log: Log) -> None:
+    handler = Handler()
+    bus = log.bus()
+    bus.consume("one", "a", Handler(), start="latest")
+    async with bus:
+        pass
+    async with log.bus() as bus:
+        await published(bus, None)
+        await passing(bus.consume("one", "a", handler, start="latest"), 1)
+    assert handler.sequences == [1]
+
+
+async def test_who_has_entered_a_consumer_has_its_name_stored(file_log: Log) -> None:
+    async with file_log.bus() as bus, bus.consume("one", "a", start="latest"):
+        with closing(sqlite3.connect(file_log.path)) as beside:
+            assert beside.execute("SELECT name FROM consumers").fetchall() == [("one",)]
 
 
 async def test_a_name_goes_on_after_its_checkpoint_as_often_as_it_is_taken(log: Log) -> None:
