@@ -401,7 +401,7 @@ class Consumer(Working):
         self._stored = state
         self._was_stored = False
         self._feed = self._new_feed()
-        self._around.attach(self._feed, before)
+        self._feed_from(before)
         await self._store_begun()
         self._sought = None
         if not moved.done():

@@ -28,6 +28,8 @@ class Feeding(Storing):
         self.pattern = pattern
         self._rank = rank
         self._feed = self._new_feed()
+        # The last event that was taken from it, as far as anybody has to know.
+        self._taken_to = 0
         self._ahead = Ahead(options.max_in_flight)
         # Dead letters among what is read again: for them there is another way.
         self._parked: frozenset[int] = frozenset()
@@ -46,6 +48,11 @@ class Feeding(Storing):
 
     def _new_feed(self) -> Feed:
         return Feed(self.pattern, name=self.name, rank=self._rank, on_wake=self._nudge, on_end=self._around.forget)
+
+    def _feed_from(self, before: int) -> None:
+        """Begin to read with the first event after a sequence."""
+        self._around.attach(self._feed, before)
+        self._taken_to = before
 
     @property
     def is_careful(self) -> bool:
@@ -148,21 +155,25 @@ class Feeding(Storing):
 
     def _read(self, room: int) -> list[Held]:
         is_careful = self.is_careful  # asked first, for taking moves the feed past the suspects
-        records = self._feed.take(room)
-        while records and self._parked:
-            wanted = [record for record in records if record.sequence not in self._parked]
-            if wanted:
-                records = wanted
-                break
-            records = self._feed.take(room)
-        lane_of = self._lanes.of
-        read = [Held(record, lane=lane_of(record)) for record in records]
+        read = self._take(room)
         if is_careful:
             for held in read:
                 self._suspect(held)
         for held in read:
             self._ledger.read(held)
         return read
+
+    def _take(self, room: int) -> list[Held]:
+        """What the feed has at hand next, but for dead letters."""
+        lane_of = self._lanes.of
+        while True:
+            taken = [Held(record, lane=lane_of(record)) for record in self._feed.take(room)]
+            if self.options.effects is not None:
+                for held in taken:
+                    held.after, self._taken_to = self._taken_to, held.record.sequence
+            wanted = [held for held in taken if held.record.sequence not in self._parked] if self._parked else taken
+            if wanted or not taken:
+                return wanted
 
     def _suspect(self, held: Held) -> None:
         """It may have been in flight when the last process ended."""

@@ -28,6 +28,7 @@ class Held(Struct, eq=False, gc=False):
         failures: of its attempts, as far as this process knows them.
         lane: what it shares with the events that must not overtake it; None: it may be overtaken.
         leads: whether it is the one of its lane that may be handed out.
+        after: a lower sequence; no event between the two matches. None: nobody knows.
     """
 
     record: Record
@@ -39,6 +40,7 @@ class Held(Struct, eq=False, gc=False):
     failures: tuple[Failure, ...] = ()
     lane: object = None
     leads: bool = False
+    after: int | None = None
 
 
 class Ledger:

@@ -90,7 +90,7 @@ class Resuming(Feeding):
         self._ledger = Ledger(state)
         for sequence, owed in self._ledger.owed():
             await self._read_back(sequence, owed, was_unclean=was_unclean)
-        self._around.attach(self._feed, state.settled_to)
+        self._feed_from(state.settled_to)
         self._is_active = True
         self._around.saving.add(self)
         await self._store_begun()

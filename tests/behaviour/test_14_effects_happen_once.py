@@ -21,6 +21,7 @@ from asyncbus import (
     Retry,
     StoreFailedError,
 )
+from asyncbus.fence import Fence
 from asyncbus.testing import FaultyStore
 from tests.behaviour.handling import AT_ONCE, ONCE, parked, publish, settled
 from tests.behaviour.projection import Projection, projection
@@ -93,6 +94,21 @@ async def test_what_the_log_has_not_heard_of_is_not_done_again(log: Log, blocks:
         await settled(bus)
         assert blocks.got == [1, 2, 3, 4, 5]
         assert await blocks.rows() == [1, 2, 3, 4, 5]
+
+
+async def test_what_is_done_behind_one_that_waits_is_remembered_in_few_words_however_rare_it_is(
+    log: Log, blocks: Projection
+) -> None:
+    """Else each further effect would write more than the one before it."""
+    async with log.bus() as bus:
+        consume(bus, blocks, order="none", retry=Retry(backoff=3600, maximum=3600, jitter=False))
+        blocks.failing = {1}
+        await bus.publish_many([("a", None), ("b", None)] * 100)
+        await until(lambda: len(blocks.got) == 100)
+        await until(lambda: bus.statistics().consumers[0].handled == 99)
+        text = await blocks.effects.load("one")
+        assert text is not None
+        assert Fence.from_text(text, "one").applied == ((2, 199),)
 
 
 # -------------------------------------------------------------------------------------------------------- dead letters
