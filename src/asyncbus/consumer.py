@@ -251,7 +251,7 @@ class Consumer(Working):
                 self._let_go()
 
     async def _wait_for_name(self) -> None:
-        """Where it is taking its name, let it: what comes after its start is owed, also if it never got to any of it."""
+        """Where it is taking its name, let it: what comes after its start is owed, whether or not it got to any of it."""
         if self._task is not None and self._task not in self._excused and not self._is_active:
             remaining = self._ends - asyncio.get_running_loop().time()
             await asyncio.wait([self._task], timeout=None if remaining == inf else max(remaining, 0))
