@@ -220,7 +220,7 @@ class Feeding(Storing):
 
     def _wake_hungry(self) -> None:
         for _ in range(min(len(self._hungry), len(self._ready))):
-            _let_go(self._hungry.popleft())
+            _wake(self._hungry.popleft())
 
     def _leave_flight(self, held: Held) -> None:
         super()._leave_flight(held)
@@ -233,9 +233,9 @@ class Feeding(Storing):
         self._is_settled_in.set()
         self._nudge()
         while self._hungry:
-            _let_go(self._hungry.popleft())
+            _wake(self._hungry.popleft())
 
 
-def _let_go(waiting: asyncio.Future[None]) -> None:
+def _wake(waiting: asyncio.Future[None]) -> None:
     if not waiting.done():
         waiting.set_result(None)

@@ -129,9 +129,7 @@ class Fencing:
             is_retried = held.parked is not None
             if self._fence.has(held.record.sequence, retried=is_retried):
                 return
-            fence = self._fence.with_applied(
-                held.record.sequence, checkpoint(), retried=is_retried, after=held.after
-            )
+            fence = self._fence.with_applied(held.record.sequence, checkpoint(), retried=is_retried, after=held.after)
             async with self._effects.transaction(self._consumer, fence.to_text()):
                 await call()
                 self._is_known = False  # it may be committed from here on, also where this is cancelled

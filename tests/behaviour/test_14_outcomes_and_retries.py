@@ -259,7 +259,7 @@ async def test_a_handler_that_ignores_its_end_is_named_and_holds_up_neither_the_
 async def test_a_close_ends_though_a_handler_without_a_time_limit_ignores_it_and_its_event_comes_again(
     error: Exception | None, memory_log: Log, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("asyncbus.consumer.GRACE", 0.02)
+    monkeypatch.setattr("asyncbus.living.GRACE", 0.02)
     released = asyncio.Event()
     again = Handler()
 

@@ -258,7 +258,7 @@ async def test_the_bus_ends_a_consumer_that_was_ending_and_hangs(how: str, log: 
 async def test_a_handler_that_ignores_its_cancellation_is_named_and_left_behind(
     log: Log, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("asyncbus.consumer.GRACE", 0.02)
+    monkeypatch.setattr("asyncbus.living.GRACE", 0.02)
     may_end, begun = asyncio.Event(), asyncio.Event()
 
     async def ignore(event: Event) -> None:

@@ -10,7 +10,7 @@ from tests.reliability.conftest import ShortRun
 from tests.reliability.simulation.cancelling import awaits
 from tests.reliability.simulation.tool import TOOL, play
 
-SEEDS = 400
+SEEDS = 1000
 """In which a place is aimed at, before it counts as one where nobody was cancelled."""
 
 _PART = "in a nameless part of a drain or a close, which only a loop that cancels all tasks gets hold of"
