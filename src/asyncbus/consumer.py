@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from msgspec.structs import replace
 
+from asyncbus.dead_letters import numbers_of
 from asyncbus.delivering import ConsumerOptions
 from asyncbus.delivery import Delivery
 from asyncbus.errors import ConsumerClosedError, SubscriptionBusyError, WouldDeadlockError
@@ -19,7 +20,7 @@ from asyncbus.ledger import Held, Ledger
 from asyncbus.living import Living
 from asyncbus.patterns import Pattern
 from asyncbus.statistics import ConsumerStatistics
-from asyncbus.store.consumers import ParkedEvent
+from asyncbus.store.consumers import ParkedEvent, ParkedFilter, Released
 from asyncbus.surroundings import Surroundings
 
 
@@ -122,14 +123,17 @@ class Consumer(Living):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        if isinstance(error, Exception) and self._iterator is not None:
+            self._left_by = error
         await self.close()
 
     async def close(self) -> None:
         """Hand out nothing more, wait for the handlers at work, and store the checkpoint.
 
         What an iterating consumer has handed out, and has no outcome, comes again when its name is consumed the next
-        time. Called by its own handler it does not wait for that one, whose event comes again as well. It may be called
-        twice. Cancelling it does not undo it.
+        time, whatever attempts it has had. But where an exception leaves `async with`, it may be at fault: what was
+        handed out for the last time is exhausted by it. Called by its own handler it does not wait for that one, whose
+        event comes again as well. It may be called twice. Cancelling it does not undo it.
         """
         await self.end(None, {asyncio.current_task()}, outcomes=False)
 
@@ -172,11 +176,7 @@ class Consumer(Living):
 
     async def seek(self, before: int) -> None:
         """Go on with the first event after a sequence; what is in flight and was not handed to a handler is stale."""
-        task = asyncio.current_task()
-        if task in self._workers or task in self._limited:
-            raise WouldDeadlockError(
-                f"a handler of consumer {self.name!r} cannot wait for its own end: seek from outside"
-            )
+        self._refuse_handlers("seek")
         while self._sought is not None and self.is_open:  # one after the other
             await asyncio.wait([self._sought[1]])
         if not self.is_open:
@@ -190,9 +190,10 @@ class Consumer(Living):
         while self._at_work and self.is_open:
             self._sleeper = asyncio.get_running_loop().create_future()
             await self._sleeper
+        self._ready.clear()
+        letters = await self._letters_after(before)
         if not self.is_open:
             return
-        self._ready.clear()
         if self._fencing is not None:  # before the place in the log is another one, for others look at that meanwhile
             await self._fencing.move(before)
         for retry in self._retries.values():
@@ -208,6 +209,11 @@ class Consumer(Living):
             holding.clear()
         self._suspects = 0
         self._parked = frozenset()
+        self._discarded.clear()
+        if letters:
+            self.dead_letters -= len(letters)
+            self._letters_to_store += 1
+            self._pending.append(Released(letters))
         self._lanes = Lanes(self.options.order)
         state = replace(
             self._stored, epoch=self.epoch + 1, checkpoint=before, settled_to=before, begun_to=before, owed={}
@@ -222,6 +228,27 @@ class Consumer(Living):
         if not moved.done():
             moved.set_result(None)
 
+    async def _letters_after(self, before: int) -> Sequence[int]:
+        """The numbers of the dead letters whose events come again: they are none any more."""
+        wanted = ParkedFilter(consumer=self.name, start_sequence=before + 1)
+        while True:
+            while self.has_unstored_letters and self.is_open:
+                await self._store_begun()
+            numbers = await numbers_of(self._around.store, wanted)
+            if not (self.has_unstored_letters and self.is_open):  # nobody has rejected any in the meantime
+                return numbers
+
+    def _refuse_handlers(self, call: str) -> None:
+        task = asyncio.current_task()
+        if task in self._workers or task in self._limited:
+            raise WouldDeadlockError(f"a handler of consumer {self.name!r} cannot wait for itself: {call} from outside")
+
+    async def passed(self, sequence: int) -> None:
+        """As `Storing.passed`, but refused where it would wait for itself."""
+        if sequence > self.checkpoint:
+            self._refuse_handlers("wait_processed")
+        await super().passed(sequence)
+
     async def try_again(self, pages: AsyncIterator[Sequence[ParkedEvent]]) -> tuple[int, int]:
         """Hand dead letters out once more, each once, and wait for their outcomes.
 
@@ -235,7 +262,9 @@ class Consumer(Living):
 
         Raises:
             ConsumerClosedError: it was closed before; what was not done is a dead letter as before.
+            WouldDeadlockError: one of its handlers calls it.
         """
+        self._refuse_handlers("retry_dead_letters")
         done = failed = 0
         since: set[int] = set()
         self._parked_since.append(since)

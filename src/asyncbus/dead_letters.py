@@ -1,15 +1,21 @@
-"""Dead letters as users see them."""
+"""Dead letters as users see them, and their numbers."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Self
+from typing import Final, Self
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from asyncbus.codec import json_decode
 from asyncbus.events import Event, from_microseconds
-from asyncbus.store.consumers import ParkedEvent
+from asyncbus.history import ask
+from asyncbus.store.consumers import ConsumerStore, ParkedEvent, ParkedFilter
+
+_PAGE: Final = 256
+"""Dead letters that are read at once."""
 
 
 class Attempt(Struct, frozen=True, kw_only=True):
@@ -95,3 +101,13 @@ class DrainReport(Struct, frozen=True):
     def ok(self) -> bool:
         """Whether all that was in flight is done."""
         return not self.unfinished
+
+
+async def numbers_of(store: ConsumerStore, wanted: ParkedFilter) -> Sequence[int]:
+    """The numbers of the dead letters that are wanted, ascending, read page by page."""
+    numbers: list[int] = []
+    while True:
+        page = await ask(store.dead_letters(replace(wanted, after=numbers[-1] if numbers else 0, limit=_PAGE)))
+        numbers += [letter.number for letter in page]
+        if len(page) < _PAGE:
+            return numbers

@@ -22,6 +22,7 @@ from asyncbus.errors import (
     Reject,
     StaleAckError,
     UnknownAckError,
+    WouldDeadlockError,
 )
 from asyncbus.lanes import Lanes, Order
 from asyncbus.ledger import Held, Ledger
@@ -179,6 +180,19 @@ class Delivering:
     def extend(self, held: Held) -> None:
         """Its time begins anew."""
         raise NotImplementedError
+
+    def acknowledge(self, held: Held) -> None:
+        """An event is done, says who has its delivery.
+
+        Raises:
+            WouldDeadlockError: it has effects, and is not done before they are.
+        """
+        if self.options.effects is not None:
+            raise WouldDeadlockError(
+                f"consumer {self.name!r} has effects: event {held.record.sequence} is done once they are committed,"
+                " after its handler has returned; return instead of `ack`"
+            )
+        self.finish(held)
 
     def finish(self, held: Held) -> None:
         """An event is done."""

@@ -33,8 +33,8 @@ class Settler(Protocol):
         """Raise what speaks against an outcome."""
         ...
 
-    def finish(self, held: Held) -> None:
-        """It is done."""
+    def acknowledge(self, held: Held) -> None:
+        """It is done, if that may be said."""
         ...
 
     def fail(self, held: Held, error: BaseException | str, *, delay: float | None = None) -> None:
@@ -92,10 +92,11 @@ class Delivery:
             UnknownAckError: it had an outcome before, or its time was over.
             StaleAckError: somebody else has the consumer's name now.
             ConsumerClosedError: the consumer was closed; the event comes again.
+            WouldDeadlockError: the consumer has effects, so the event is done when they are, once its handler returns.
             StoreFullError, StoreFailedError: the outcome is not stored (yet); after a crash the event comes again.
         """
         self._settler.check(self, self._held, self._epoch)
-        self._settler.finish(self._held)
+        self._settler.acknowledge(self._held)
         await self._settler.saved()
 
     async def nak(self, delay: float | None = None, reason: str = "nak") -> None:
@@ -148,8 +149,9 @@ class Delivery:
     ) -> Receipt:
         """Publish an event that follows from this one: stored at most once, however often this one is handed out.
 
-        Its id is made of the consumer, the sequence of this event, and how many were published before it: so a handler
-        must publish in the same order each time. A rerun gets the receipt of the first one, whatever its body is now.
+        Its id is made of the consumer, the sequence of this event, and how many calls came before it, failed ones too:
+        so a handler must publish in the same order each time, and a call that was cancelled and is made again is
+        another one. A rerun gets the receipt of the first one, whatever its body is now.
         Once the first one was removed by retention or `clear`, a rerun stores it anew.
 
         Args:

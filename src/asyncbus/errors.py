@@ -114,7 +114,8 @@ class InvalidHandlerError(AsyncBusError, TypeError):
     def __init__(self, found: object) -> None:
         self.found = found
         super().__init__(
-            f"a handler or predicate must be callable with one event, and no generator; found {_short(found)}"
+            "a handler or predicate must be callable with one event (a consumer's handler also with an event and its"
+            f" delivery), and no generator; found {_short(found)}"
         )
 
 

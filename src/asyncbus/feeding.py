@@ -9,7 +9,7 @@ from itertools import islice
 
 from asyncbus.ahead import Ahead
 from asyncbus.delivering import ConsumerOptions
-from asyncbus.errors import BusClosedError, EventsLostError
+from asyncbus.errors import BusClosedError, EventsLostError, StoreCorruptError
 from asyncbus.feed import Feed
 from asyncbus.ledger import Held
 from asyncbus.patterns import Pattern
@@ -79,10 +79,8 @@ class Feeding(Storing):
             elif self._demand() > 0 and await self._feed.read_on():
                 self._tell_passed()
             elif not self._feed.open:
-                if isinstance(lost := self._feed.error, EventsLostError):
-                    raise EventsLostError(lost.first, lost.last, consumer=self.name) from lost
                 if self._feed.error is not None:
-                    raise self._feed.error
+                    raise self._told(self._feed.error)
                 return
             else:
                 if self._demand() > 0 and self.held <= len(self.in_flight) + self.waiting_for_retry:
@@ -92,6 +90,18 @@ class Feeding(Storing):
                     self._around.saving.ask(self)  # there is time to store what was done
                 self._sleeper = asyncio.get_running_loop().create_future()
                 await self._sleeper
+
+    def _told(self, error: Exception) -> Exception:
+        """What has ended the feed, with what to do for a consumer."""
+        told = error
+        if isinstance(error, EventsLostError):
+            told = EventsLostError(error.first, error.last, consumer=self.name)
+        elif isinstance(error, StoreCorruptError) and error.sequence is not None:
+            go_on = f"seek({self.name!r}, start={error.sequence + 1}) and consume it again to go on behind it"
+            told = StoreCorruptError(f"{error.reason}; {go_on}", error.sequence)
+        if told is not error:
+            told.__cause__ = error
+        return told
 
     async def _begin_stored(self, lump: list[Held]) -> None:
         self._alone = lump[0].record.sequence if self.is_careful else 0

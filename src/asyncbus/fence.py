@@ -79,9 +79,9 @@ class Fence(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_
     def at(self, checkpoint: int) -> Fence:
         """For a consumer that was moved: what comes after `checkpoint` has its effect (again), what comes before none.
 
-        The dead letters stay, so what a retry has done is remembered.
+        The dead letters at or before it stay, so what a retry has done is remembered.
         """
-        return Fence(checkpoint=checkpoint, retried=self.retried)
+        return Fence(checkpoint=checkpoint, retried=tuple(each for each in self.retried if each <= checkpoint))
 
     def to_text(self) -> str:
         """As JSON, as short as it gets."""

@@ -45,14 +45,16 @@ class Fencing:
         """Held by whoever goes on to `apply`: the time a handler has does not run while it waits for others."""
 
     async def agree(self, state: ConsumerState, start: Callable[[], Awaitable[int]] | None) -> ConsumerState:
-        """Where to go on: the checkpoint that counts is that of the database; but for a `seek`, which moves both.
+        """Where to go on: the checkpoint that counts is that of the database.
+
+        But where the log has moved the consumer by `seek`, or knows it no more, for it was deleted, the log does.
 
         Args:
             state: as the log has it.
             start: gives where to begin in a database that has never heard of the consumer; None: where the log says.
         """
         is_new = not await self.load()
-        if is_new or state.sought:
+        if is_new or state.sought or state.epoch == 0:
             await self.move(state.checkpoint if start is None else await start())
         checkpoint = self._fence.checkpoint
         # What has had its effect is done, however its last attempt ended for the log: it must not be parked for that.

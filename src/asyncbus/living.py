@@ -39,10 +39,12 @@ class Living(Working):
         # Who iterates it.
         self._iterator: asyncio.Task[Any] | None = None
         # At its end: until when it waits, by the loop's clock; the tasks that it does not wait for; whether it waits
-        # for the outcomes of what has no handler at work any more; and what lets it look again.
+        # for the outcomes of what has no handler at work any more; what lets it look again; and what whoever iterated
+        # it has raised.
         self._ends = inf
         self._excused: set[asyncio.Task[Any] | None] = set()
         self._waits_for_outcomes = False
+        self._left_by: Exception | None = None
         self._stirred: asyncio.Future[None] | None = None
         self._closing: Shielded | None = None
         self._unfinished = 0
@@ -186,6 +188,9 @@ class Living(Working):
         self._feed.end()
         if not self._is_active:
             return
+        if self._left_by is not None:
+            for held in [held for held in self.in_flight if held.attempts >= self.options.retry.attempts]:
+                self.exhaust(held, self._left_by)
         self._ledger.rest(self._feed.position, self.in_flight)
         self._is_resting = True
         try:

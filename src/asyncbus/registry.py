@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import aclosing, suppress
+from copy import copy
 from typing import Any, Final, Generic, TypeVar
 
 from msgspec.structs import replace
 
 from asyncbus.consumer import Consumer
-from asyncbus.errors import AsyncBusError, ConsumerInUseError, StoreFullError, UnknownConsumerError
+from asyncbus.dead_letters import numbers_of
+from asyncbus.errors import AsyncBusError, ConsumerInUseError, StoreFailedError, StoreFullError, UnknownConsumerError
 from asyncbus.events import from_microseconds
 from asyncbus.history import History, ask
 from asyncbus.saving import Saving
@@ -45,6 +47,8 @@ class Registry:
         self._saving = saving
         self._history = history
         self._active: dict[str, Consumer] = {}
+        # What has ended those that nobody has consumed again.
+        self._ended: dict[str, Exception] = {}
         # Asked for once, for there is one writer, and that is this bus; and what it has stored since.
         self._loaded = _Shared(self._load)
         self._stored: dict[str, ConsumerState | None] = {}
@@ -66,6 +70,7 @@ class Registry:
         if consumer.name in self._active:
             raise ConsumerInUseError(consumer.name)
         self._active[consumer.name] = consumer
+        self._ended.pop(consumer.name, None)
 
     def check_free(self, name: str) -> None:
         """Raise `ConsumerInUseError` where a consumer has this name."""
@@ -76,6 +81,8 @@ class Registry:
         """Its name is free."""
         if self._active.get(consumer.name) is consumer:
             del self._active[consumer.name]
+            if consumer.error is not None:
+                self._ended[consumer.name] = consumer.error
 
     def find(self, name: str) -> Consumer | None:
         """The active consumer of this name."""
@@ -86,7 +93,10 @@ class Registry:
 
         Raises:
             UnknownConsumerError: there is none.
+            And what has ended it.
         """
+        if name in self._ended:
+            raise copy(self._ended[name])
         if name not in self._active:
             raise UnknownConsumerError(name, active=True)
         return self._active[name]
@@ -94,13 +104,16 @@ class Registry:
     async def save_all(self) -> None:
         """By the writer itself: store what has changed, of all that are active."""
         saves = self._saving.take_all()
+        error: Exception | None = StoreFailedError("the writer was cancelled", outcome_unknown=True)
         try:
             if saves.changes:
                 saves.stale = (await ask(self._store.commit((), saves.changes))).stale
-        except AsyncBusError as error:
-            saves.settle(error)
+            error = None
+        except AsyncBusError as failed:
+            error = failed
             raise
-        saves.settle(None)
+        finally:
+            saves.settle(error)
 
     async def end(
         self, timeout: float | None, callers: Collection[asyncio.Task[Any] | None], *, outcomes: bool
@@ -139,6 +152,7 @@ class Registry:
             self._stored[change.name] = change
         elif isinstance(change, Forgotten):
             self._stored[change.name] = None
+            self._ended.pop(change.name, None)
 
     async def statistics(self) -> list[ConsumerStatistics]:
         """Of all that are known, by name."""
@@ -165,7 +179,7 @@ class Registry:
             paused=state.paused,
             active_since=from_microseconds(state.active_since) if state.active_since else None,
             last_error=state.last_error,
-            error=None,
+            error=self._ended.get(state.name),
         )
 
     # ---------------------------------------------------------------------------------------------------- administering
@@ -197,7 +211,8 @@ class Registry:
             sought=True,
             active_since=0,
         )
-        await self.store([moved])
+        letters = await numbers_of(self._store, ParkedFilter(consumer=name, start_sequence=before + 1))
+        await self.store([Released(letters), moved] if letters else [moved])
 
     async def pause(self, name: str, *, paused: bool) -> None:
         """Have a consumer hand out nothing more, or go on; this is remembered."""

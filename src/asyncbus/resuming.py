@@ -112,8 +112,6 @@ class Resuming(Feeding):
         is_last = owed.attempts >= self.options.retry.attempts
         if is_last and was_unclean and sequence == self._alone:
             self.exhaust(held, f"the process ended during attempt {owed.attempts}, when this event alone was in flight")
-        elif is_last and not was_unclean:
-            self.exhaust(held, f"attempt {owed.attempts} has ended without an outcome")
         else:
             if was_unclean and owed.attempts:
                 self._suspect(held)

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias
 from asyncbus.codec import json_decode
 from asyncbus.delivering import ConsumerOptions
 from asyncbus.delivery import Delivery
-from asyncbus.errors import HandlerTimeoutError
+from asyncbus.errors import EffectsError, HandlerTimeoutError, InvalidHandlerError
 from asyncbus.events import Event
 from asyncbus.handlers import SLICE, is_cancelled
 from asyncbus.ledger import Held
@@ -35,14 +35,24 @@ _TURN: Final = 0.001
 
 
 def wants_delivery(handler: Callable[..., Any]) -> bool:
-    """Whether a handler has a second parameter that must be given: it gets the delivery."""
+    """Whether a handler has a second parameter that must be given: it gets the delivery.
+
+    Raises:
+        InvalidHandlerError: it can be called neither with an event, nor with an event and its delivery.
+    """
     try:
-        parameters = inspect.signature(handler).parameters.values()
+        signature = inspect.signature(handler)
     except (TypeError, ValueError):  # a callable of C may not say
         return False
+    parameters = signature.parameters.values()
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     needed = [each for each in parameters if each.kind in positional and each.default is inspect.Parameter.empty]
-    return len(needed) > 1
+    wants = len(needed) > 1
+    try:
+        signature.bind(*needed[:2], *(() if wants or needed else (None,)))
+    except TypeError:
+        raise InvalidHandlerError(handler) from None
+    return wants
 
 
 class Working(Resuming):
@@ -220,6 +230,8 @@ class Working(Resuming):
                 await self._within_time(held, lambda: fencing.apply(held, checkpoint, wanted))
             except _UnwantedError:
                 pass
+            except EffectsError:
+                raise  # a handler that has ended the transaction has committed its state, and perhaps half an effect
             except Exception:
                 if not await fencing.has_committed(held):
                     raise

@@ -215,7 +215,6 @@ class ConsumerMachine(RuleBasedStateMachine):
         start = 1 + place % (desk.head + 1)
         await desk.in_time(desk.bus.seek(NAME, start=start))
         desk.forget_flight()
-        desk.was_sought = True
         desk.owed.seek({sequence: key for sequence, key in desk.matching.items() if sequence >= start})
         desk.may_be_anywhere()
 

@@ -26,8 +26,6 @@ class Owing(Struct):
         suspect: whether it was in flight at a crash, and has had no outcome since.
         may_be_suspect: whether it was owed at a crash, and has had no outcome since: for all that is stored, it was
             perhaps in flight.
-        doubtful: whether it was in flight, the last time it may be, at a clean end after a crash: it is parked then,
-            unless it is suspect still, or was not there alone.
     """
 
     lane: object
@@ -37,7 +35,6 @@ class Owing(Struct):
     delivery: Delivery | None = None
     suspect: bool = False
     may_be_suspect: bool = False
-    doubtful: bool = False
 
 
 class Letter(Struct):
@@ -151,18 +148,13 @@ class Owed:
     # --------------------------------------------------------------------------------------------------- its lives
 
     def close(self) -> None:
-        """It ends, or was ended; what was in flight comes again the next time, or has had its last attempt.
+        """It ends, or was ended; what was in flight comes again the next time.
 
-        After a crash a clean end acquits nobody, and condemns nobody, as long as there are suspects.
+        After a crash a clean end acquits nobody as long as there are suspects.
         """
         self.was_crash = self.was_crash and any(owing.may_be_suspect for owing in self.events.values())
-        for sequence, owing in tuple(self.in_flight.items()):
+        for owing in tuple(self.in_flight.values()):
             owing.delivery = None
-            if owing.attempts >= self._attempts:
-                if self.was_crash:
-                    owing.doubtful = True
-                else:
-                    self.park(sequence, None)
 
     def crash(self) -> None:
         """Its process is no more; what was in flight, or may have been for all that is stored, comes again alone."""
@@ -185,16 +177,15 @@ class Owed:
             owing = self.events.get(sequence)
             if owing is None or (sequence in self.letters and self.letters[sequence].attempts == attempts):
                 continue
-            alone += not owing.doubtful
+            alone += 1
             if alone > self.was_crash or not self._attempts <= attempts <= owing.attempts + owing.perhaps:
                 raise Violation(f"parked between two lives: event {sequence}, and these were owed: {self.events}")
             owing.attempts = attempts
             self.park(sequence, None)
-        for owing in self.events.values():
-            owing.doubtful = False
 
     def seek(self, events: dict[int, str | None]) -> None:
-        """It goes on elsewhere: these are owed, and nothing is known of them."""
+        """It goes on elsewhere: these are owed, and nothing is known of them, nor are they dead letters any more."""
         self.events.clear()
+        self.letters = {sequence: letter for sequence, letter in self.letters.items() if sequence not in events}
         for sequence, key in events.items():
             self.stored(sequence, key)
