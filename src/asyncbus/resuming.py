@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from asyncbus.delivering import ConsumerOptions
+from asyncbus.consumer_options import ConsumerOptions
 from asyncbus.errors import CheckpointAheadError, ConsumerPatternError, EventsLostError
 from asyncbus.events import to_microseconds
 from asyncbus.feeding import Feeding
