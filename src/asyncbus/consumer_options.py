@@ -44,19 +44,18 @@ class ConsumeOptions(TypedDict, total=False):
 
 
 class ConsumerOptions(Struct, frozen=True, kw_only=True):
-    """The options of `EventBus.consume`, which documents them."""
+    """Those that an active consumer goes by; `EventBus.consume` documents them."""
 
-    start: Start = "earliest"
-    retry: Retry = Retry()
-    timeout: float | None = None
-    concurrency: int = 1
-    max_in_flight: int = 4096
-    order: Order = "key"
-    ack: AckMode = "auto"
-    on_exhausted: OnExhausted = "dead_letter"
-    max_dead_letters: int = 1_000_000
-    effects: Effects | None = None
-    priority: int = 0
+    start: Start
+    retry: Retry
+    timeout: float | None
+    concurrency: int
+    max_in_flight: int
+    order: Order
+    ack: AckMode
+    on_exhausted: OnExhausted
+    max_dead_letters: int
+    effects: Effects | None
 
 
 def check_consumer_name(name: object) -> None:
