@@ -8,7 +8,7 @@ from datetime import datetime
 from asyncbus.consuming import Consuming
 from asyncbus.dead_letters import DeadLetter, RetriedLetters
 from asyncbus.errors import InvalidOptionError, StoreReadOnlyError
-from asyncbus.events import check_name, to_microseconds
+from asyncbus.events import check_name
 from asyncbus.options import Start, bound, check_count, check_seconds, check_start
 from asyncbus.patterns import Pattern
 from asyncbus.registry import Registry
@@ -56,10 +56,7 @@ class Administering(Consuming):
         """
         registry = self._changed()
         check_start(start)
-        before = self._history.before(start)
-        if before is None:
-            before = await self._history.before_moment(to_microseconds("start", start))
-        await registry.seek(name, before)
+        await registry.seek(name, await self._history.place_before(start))
 
     async def pause(self, name: str) -> None:
         """Have a consumer hand out nothing more until `resume`; what is in flight goes on. This is remembered.

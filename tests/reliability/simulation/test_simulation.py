@@ -71,12 +71,7 @@ NOBODY_WAITS = {
     ("resuming", "_take_over", "await self._read_back(sequence, owed, was_unclean=was_unclean)"): _SELDOM,
     ("resuming", "_read_back", "found = await ask(self._around.store.query(wanted))"): _SELDOM,
     ("administering", "wait_processed", "async with asyncio.timeout(timeout):"): _LIMIT,
-    ("resuming", "_take_name", "before = await self._before_start()"): _START,
-    (
-        "resuming",
-        "_before_start",
-        'before = await self._around.history.before_moment(to_microseconds("start", self._start))',
-    ): _START,
+    ("resuming", "_take_name", "before = await place_before_start()"): _START,
     (
         "publishing",
         "publish",
