@@ -64,7 +64,7 @@ def check_consumer_name(name: object) -> None:
         raise InvalidOptionError("name", f"at most {MAX_NAME} characters", name)
 
 
-def check_options(options: ConsumerOptions, handler: object, priority: object) -> None:
+def check_options(options: ConsumerOptions, handler: object) -> None:
     """Raise what is wrong with the options of a consumer."""
     if handler is not None:
         check_handler(handler)
@@ -83,8 +83,6 @@ def check_options(options: ConsumerOptions, handler: object, priority: object) -
     ):
         if value not in choices:
             raise InvalidOptionError(option, " or ".join(f'"{choice}"' for choice in choices), value)
-    if not isinstance(priority, int):
-        raise InvalidOptionError("priority", "an integer", priority)
     if options.effects is not None and not isinstance(options.effects, Effects):
         raise InvalidOptionError("effects", "an Effects: SQLiteEffects(connection), say", options.effects)
     if options.effects is not None and (handler is None or options.ack == "manual"):

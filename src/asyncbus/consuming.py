@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from copy import copy
 from random import random
 from typing import TypeVar, Unpack
 
@@ -17,14 +16,13 @@ from asyncbus.consumer_options import (
     check_options,
 )
 from asyncbus.effects import Effects
-from asyncbus.errors import BusClosedError, StoreReadOnlyError, UnsupportedFeatureError
+from asyncbus.errors import StoreReadOnlyError, UnsupportedFeatureError
 from asyncbus.feed import Feed
 from asyncbus.lanes import Order
-from asyncbus.options import Start
+from asyncbus.options import Start, check_priority
 from asyncbus.patterns import Pattern
 from asyncbus.policies import Retry
 from asyncbus.publishing import Publishing
-from asyncbus.reading import CLOSED
 from asyncbus.registry import Registry
 from asyncbus.saving import Saving
 from asyncbus.store.consumers import ConsumerStore
@@ -119,7 +117,8 @@ class Consuming(Subscribing, Publishing):
         self._check_consumable()
         registry = self._registry(shared=shared)
         check_consumer_name(name)
-        check_options(options, handler, priority)
+        check_options(options, handler)
+        check_priority(priority)
         consumer = Consumer(
             name,
             Pattern.parse(pattern),
@@ -153,12 +152,7 @@ class Consuming(Subscribing, Publishing):
         return register
 
     def _check_consumable(self) -> None:
-        if self._closing is not None:
-            raise BusClosedError(CLOSED)
-        if self._forked is not None:
-            raise copy(self._forked)
-        if self._failure is not None:
-            raise BusClosedError("the bus has failed; close it and open a new one") from self._failure
+        self._refuse_closed()
         if self._store.features.read_only:
             raise StoreReadOnlyError("this bus was opened with read_only=True; a consumer has to store its checkpoint")
 
