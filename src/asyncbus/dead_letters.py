@@ -80,18 +80,3 @@ class RetriedLetters(Struct, frozen=True):
 
     done: int = 0
     failed: int = 0
-
-
-class DrainReport(Struct, frozen=True):
-    """What `drain` has left.
-
-    Attributes:
-        unfinished: for each consumer that had events in flight at the end of the time, how many: they come again.
-    """
-
-    unfinished: dict[str, int] = {}
-
-    @property
-    def ok(self) -> bool:
-        """Whether all that was in flight is done."""
-        return not self.unfinished
