@@ -63,8 +63,7 @@ class Registry:
         Raises:
             ConsumerInUseError: another one has it.
         """
-        if consumer.name in self._active:
-            raise ConsumerInUseError(consumer.name)
+        self.check_free(consumer.name)
         self._active[consumer.name] = consumer
 
     def check_free(self, name: str) -> None:
@@ -78,7 +77,7 @@ class Registry:
             del self._active[consumer.name]
 
     def find(self, name: str) -> Consumer | None:
-        """The active consumer of this name."""
+        """The active consumer of this name, or None."""
         return self._active.get(name)
 
     def get(self, name: str) -> Consumer:
@@ -87,9 +86,9 @@ class Registry:
         Raises:
             UnknownConsumerError: there is none.
         """
-        if name not in self._active:
+        if (consumer := self.find(name)) is None:
             raise UnknownConsumerError(name, active=True)
-        return self._active[name]
+        return consumer
 
     async def save_all(self) -> None:
         """By the writer itself: store what has changed, of all that are active."""
