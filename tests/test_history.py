@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asyncbus.errors import EventsLostError, StartBeyondHeadError, StoreFailedError
+from asyncbus.events import from_microseconds
 from asyncbus.options import Start
 from asyncbus.patterns import Pattern
 from asyncbus.store.base import Bounds, Page
@@ -84,6 +85,15 @@ async def test_a_moment_begins_with_the_first_event_recorded_at_or_after_it(seco
         await log.commit(*types, at=MOMENT + later * 1_000_000)
 
     assert await log.history.before_moment(MOMENT + seconds * 1_000_000) == before
+
+
+@pytest.mark.parametrize(("start", "before"), [("earliest", 0), (2, 1), (from_microseconds(MOMENT + 1_000_000), 1)])
+async def test_the_place_before_a_start_is_found_also_where_it_is_a_moment(start: Start, before: int) -> None:
+    log = await log_of()
+    for later in range(3):
+        await log.commit("a", at=MOMENT + later * 1_000_000)
+
+    assert await log.history.place_before(start) == before
 
 
 async def test_a_moment_does_not_begin_beyond_the_head() -> None:

@@ -10,6 +10,7 @@ from asyncbus.options import (
     check_ack,
     check_count,
     check_handler,
+    check_priority,
     check_seconds,
     check_start,
     check_when_full,
@@ -32,6 +33,17 @@ def test_any_other_count_is_refused_by_name(value: object, least: int) -> None:
         check_count("capacity", value, least)
 
     assert str(refused.value) == f"capacity must be an integer of at least {least}, not {value!r}"
+
+
+@pytest.mark.parametrize("priority", [0, 1, -1, 2**70])
+def test_any_integer_is_a_priority(priority: int) -> None:
+    check_priority(priority)
+
+
+@pytest.mark.parametrize("priority", [None, True, 1.0, "1", [1]])
+def test_anything_else_is_no_priority(priority: object) -> None:
+    with pytest.raises(InvalidOptionError, match="priority must be an integer"):
+        check_priority(priority)
 
 
 @pytest.mark.parametrize("value", [0, 0.0, 1, 0.5, 1e9])

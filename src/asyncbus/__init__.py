@@ -14,7 +14,7 @@ from asyncbus.bus import EventBus
 from asyncbus.clock import Clock
 from asyncbus.connect import connect
 from asyncbus.consumer import Consumer
-from asyncbus.dead_letters import Attempt, DeadLetter, DrainReport, RetriedLetters
+from asyncbus.dead_letters import Attempt, DeadLetter, RetriedLetters
 from asyncbus.delivery import Delivery
 from asyncbus.effects import Effects, PostgresEffects, SQLiteEffects
 from asyncbus.errors import (
@@ -72,7 +72,7 @@ from asyncbus.filters import EventFilter
 from asyncbus.patterns import Pattern
 from asyncbus.policies import Retry
 from asyncbus.receipts import PendingReceipt
-from asyncbus.statistics import BusStatistics, ConsumerStatistics, Health, SubscriptionStatistics
+from asyncbus.statistics import BusStatistics, ConsumerStatistics, DrainReport, Health, SubscriptionStatistics
 from asyncbus.store.base import Appended, BackupStore, Bounds, EventStore, Features, MeasuredStore, Page
 from asyncbus.store.consumers import (
     ConsumerState,

@@ -9,7 +9,6 @@ from typing import Any, Final, Self
 
 from asyncbus.clock import Clock, SystemClock
 from asyncbus.closing import Closing
-from asyncbus.dead_letters import DrainReport
 from asyncbus.encoder import Encoder
 from asyncbus.errors import BusClosedError, DrainTimeoutError, StoreFailedError, StoreReadOnlyError
 from asyncbus.events import Event
@@ -23,7 +22,7 @@ from asyncbus.reading import CLOSED, NOT_OPEN
 from asyncbus.registry import Registry
 from asyncbus.saving import Saving
 from asyncbus.shielded import Shielded
-from asyncbus.statistics import BusStatistics, Health
+from asyncbus.statistics import BusStatistics, DrainReport, Health
 from asyncbus.store.base import Bounds, EventStore, MeasuredStore, check_store
 from asyncbus.store.consumers import Change, ConsumerStore
 from asyncbus.store.memory import MemoryStore

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from anyio import CancelScope, move_on_after
 
-from asyncbus.consuming import Consuming
+from asyncbus.administering import Administering
 from asyncbus.errors import AsyncBusError, BusClosedError, ForkedProcessError, StoreFailedError
 from asyncbus.reading import CLOSED
 from asyncbus.shielded import Shielded
@@ -24,7 +24,7 @@ _GRACE: Final = 1.0
 """Seconds that each part gets after the deadline: the writer, waits for an event, what is cancelled, the store."""
 
 
-class Closing(Consuming):
+class Closing(Administering):
     """What ends a bus; `EventBus` adds the rest."""
 
     _close_timeout: float

@@ -10,8 +10,8 @@ from typing import Any, Self
 
 from msgspec.structs import replace
 
+from asyncbus.consumer_options import ConsumerOptions
 from asyncbus.dead_letters import numbers_of
-from asyncbus.delivering import ConsumerOptions
 from asyncbus.delivery import Delivery
 from asyncbus.errors import ConsumerClosedError, SubscriptionBusyError, WouldDeadlockError
 from asyncbus.events import from_microseconds

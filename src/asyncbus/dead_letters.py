@@ -88,21 +88,6 @@ class RetriedLetters(Struct, frozen=True):
     failed: int = 0
 
 
-class DrainReport(Struct, frozen=True):
-    """What `drain` has left.
-
-    Attributes:
-        unfinished: for each consumer that had events in flight at the end of the time, how many: they come again.
-    """
-
-    unfinished: dict[str, int] = {}
-
-    @property
-    def ok(self) -> bool:
-        """Whether all that was in flight is done."""
-        return not self.unfinished
-
-
 async def numbers_of(store: ConsumerStore, wanted: ParkedFilter) -> Sequence[int]:
     """The numbers of the dead letters that are wanted, ascending, read page by page."""
     numbers: list[int] = []

@@ -6,14 +6,13 @@ import logging
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Final, Literal, TypeAlias
+from typing import Final
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from asyncbus.clock import Clock
+from asyncbus.consumer_options import ConsumerOptions
 from asyncbus.delivery import Delivery
-from asyncbus.effects import Effects
 from asyncbus.errors import (
     ConsumerClosedError,
     ConsumerStoppedError,
@@ -24,41 +23,17 @@ from asyncbus.errors import (
     UnknownAckError,
     WouldDeadlockError,
 )
-from asyncbus.lanes import Lanes, Order
+from asyncbus.lanes import Lanes
 from asyncbus.ledger import Held, Ledger
-from asyncbus.options import Start
-from asyncbus.policies import Retry
 from asyncbus.store.consumers import Change, ConsumerState, Failure, ParkedEvent, Released
 
 log = logging.getLogger("asyncbus")
-
-OnExhausted: TypeAlias = Literal["dead_letter", "stop", "skip"]
-"""What becomes of an event whose last attempt has failed."""
-
-AckMode: TypeAlias = Literal["auto", "manual"]
-"""Who says that an event is done: its handler by returning, or somebody by `Delivery.ack`."""
 
 _FAILURES: Final = 20
 """Failures kept with an event, the last ones: it may be tried without end."""
 
 _LONGEST: Final = 16_384
 """Characters kept of a traceback, its end."""
-
-
-class ConsumerOptions(Struct, frozen=True, kw_only=True):
-    """The options of `EventBus.consume`, which documents them."""
-
-    start: Start = "earliest"
-    retry: Retry = Retry()
-    timeout: float | None = None
-    concurrency: int = 1
-    max_in_flight: int = 4096
-    order: Order = "key"
-    ack: AckMode = "auto"
-    on_exhausted: OnExhausted = "dead_letter"
-    max_dead_letters: int = 1_000_000
-    effects: Effects | None = None
-    priority: int = 0
 
 
 class Delivering:

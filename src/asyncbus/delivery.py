@@ -57,8 +57,9 @@ class Settler(Protocol):
 class Delivery:
     """One handing out of one event by a consumer: it has one outcome.
 
-    Iterating a consumer gives deliveries, and a handler with two parameters gets `(event, delivery)`. Whoever is told
-    the outcome by `ack`, `nak` or `reject` returns when it is stored: a crash does not undo it.
+    Iterating a consumer gives deliveries, and a handler whose second parameter has no default gets
+    `(event, delivery)`. Whoever is told the outcome by `ack`, `nak` or `reject` returns when it is stored: a crash does
+    not undo it.
 
     Attributes:
         event: what was handed out.

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from itertools import islice
 
 from asyncbus.ahead import Ahead
-from asyncbus.delivering import ConsumerOptions
+from asyncbus.consumer_options import ConsumerOptions
 from asyncbus.errors import BusClosedError, EventsLostError, StoreCorruptError
 from asyncbus.feed import Feed
 from asyncbus.ledger import Held

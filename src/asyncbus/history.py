@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Sequence
 from typing import Final, TypeVar
 
 from asyncbus.errors import AsyncBusError, EventsLostError, StartBeyondHeadError, StoreFailedError
-from asyncbus.events import Record, payload_size
+from asyncbus.events import Record, payload_size, to_microseconds
 from asyncbus.filters import EventFilter
 from asyncbus.options import Start
 from asyncbus.patterns import Pattern
@@ -115,6 +115,16 @@ class History:
         head = self.head
         found = await ask(self._store.query(EventFilter(start_recorded=microseconds, limit=1)))
         return min(found[0].sequence - 1, head) if found else head
+
+    async def place_before(self, start: Start) -> int:
+        """The sequence after which `start` begins, looked for where it is a moment.
+
+        Raises:
+            StartBeyondHeadError, EventsLostError: it is not in this log, or not any more.
+            StoreCorruptError, StoreFailedError: the store cannot look for it.
+        """
+        before = self.before(start)
+        return await self.before_moment(to_microseconds("start", start)) if before is None else before
 
     # -------------------------------------------------------------------------------------------------------- pages
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection
 from math import inf
 from typing import Any
 
-from asyncbus.delivering import ConsumerOptions
+from asyncbus.consumer_options import ConsumerOptions
 from asyncbus.errors import AsyncBusError, StoreFailedError
 from asyncbus.ledger import Held
 from asyncbus.patterns import Pattern

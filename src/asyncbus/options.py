@@ -51,6 +51,12 @@ def check_seconds(option: str, value: object, *, zero: bool = True) -> float:
     return float(value)
 
 
+def check_priority(priority: object) -> None:
+    """Raise `InvalidOptionError` unless `priority` is an integer."""
+    if not isinstance(priority, int) or isinstance(priority, bool):
+        raise InvalidOptionError("priority", "an integer", priority)
+
+
 def check_path(option: str, value: object) -> str:
     """Return `value` as a string if it can be the path of a file.
 

@@ -67,8 +67,7 @@ class Registry:
         Raises:
             ConsumerInUseError: another one has it.
         """
-        if consumer.name in self._active:
-            raise ConsumerInUseError(consumer.name)
+        self.check_free(consumer.name)
         self._active[consumer.name] = consumer
         self._ended.pop(consumer.name, None)
 
@@ -85,7 +84,7 @@ class Registry:
                 self._ended[consumer.name] = consumer.error
 
     def find(self, name: str) -> Consumer | None:
-        """The active consumer of this name."""
+        """The active consumer of this name, or None."""
         return self._active.get(name)
 
     def get(self, name: str) -> Consumer:
@@ -97,9 +96,9 @@ class Registry:
         """
         if name in self._ended:
             raise copy(self._ended[name])
-        if name not in self._active:
+        if (consumer := self.find(name)) is None:
             raise UnknownConsumerError(name, active=True)
-        return self._active[name]
+        return consumer
 
     async def save_all(self) -> None:
         """By the writer itself: store what has changed, of all that are active."""

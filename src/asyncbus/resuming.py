@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from msgspec.structs import replace
 
-from asyncbus.delivering import ConsumerOptions
+from asyncbus.consumer_options import ConsumerOptions
 from asyncbus.errors import CheckpointAheadError, ConsumerPatternError, EventsLostError
-from asyncbus.events import to_microseconds
 from asyncbus.feeding import Feeding
 from asyncbus.fencing import Fencing
 from asyncbus.filters import EventFilter
@@ -40,9 +41,10 @@ class Resuming(Feeding):
         """
         state = await self._around.state(self.name)
         self.dead_letters = await self._around.dead_letters(self.name)
+        place_before_start = partial(self._around.history.place_before, self._start)
         is_new = state is None
         if state is None:
-            before = await self._before_start()
+            before = await place_before_start()
             now = self._around.clock.now()
             text = str(self.pattern)
             state = ConsumerState(
@@ -57,17 +59,11 @@ class Resuming(Feeding):
         if state.pattern != str(self.pattern):
             raise ConsumerPatternError(self.name, state.pattern, str(self.pattern))
         if self._fencing is not None:
-            start = None if is_new or state.sought else self._before_start
+            start = None if is_new or state.sought else place_before_start
             state = await self._fencing.agree(state, start)
             self._parked = self._fencing.parked
         self._check_place(state.checkpoint)
         await self._take_over(state)
-
-    async def _before_start(self) -> int:
-        before = self._around.history.before(self._start)
-        if before is None:
-            before = await self._around.history.before_moment(to_microseconds("start", self._start))
-        return before
 
     def _check_place(self, checkpoint: int) -> None:
         history = self._around.history

@@ -1,4 +1,4 @@
-"""What a bus and its subscriptions count, as frozen snapshots; durations in seconds."""
+"""What a bus, its subscriptions and its consumers count, as frozen snapshots; durations in seconds."""
 
 from __future__ import annotations
 
@@ -143,3 +143,18 @@ class Health(Struct, frozen=True, kw_only=True):
     def ok(self) -> bool:
         """Whether the status is "ok"."""
         return self.status == "ok"
+
+
+class DrainReport(Struct, frozen=True):
+    """What `drain` has left.
+
+    Attributes:
+        unfinished: for each consumer that had events in flight at the end of the time, how many: they come again.
+    """
+
+    unfinished: dict[str, int] = {}
+
+    @property
+    def ok(self) -> bool:
+        """Whether all that was in flight is done."""
+        return not self.unfinished

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from copy import copy
 from typing import Final
 
-from asyncbus.delivering import ConsumerOptions, Delivering
+from asyncbus.consumer_options import ConsumerOptions
+from asyncbus.delivering import Delivering
 from asyncbus.errors import ConsumerClosedError, StaleAckError, StoreFullError
 from asyncbus.feed import Feed
 from asyncbus.store.consumers import Change, ConsumerState

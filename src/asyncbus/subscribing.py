@@ -18,7 +18,16 @@ from asyncbus.errors import (
 from asyncbus.events import Event
 from asyncbus.fanout import Fanout
 from asyncbus.handlers import Handler, handler_name, run
-from asyncbus.options import Start, WhenFull, check_count, check_handler, check_seconds, check_start, check_when_full
+from asyncbus.options import (
+    Start,
+    WhenFull,
+    check_count,
+    check_handler,
+    check_priority,
+    check_seconds,
+    check_start,
+    check_when_full,
+)
 from asyncbus.patterns import Pattern
 from asyncbus.reading import CLOSED, Reading
 from asyncbus.shielded import Shielded
@@ -92,20 +101,14 @@ class Subscribing(Reading):
                 handler then ends, and its `error` says why.
             BusClosedError, WrongEventLoopError: the bus is closed or has failed, or it is another thread's.
         """
-        if self._closing is not None:
-            raise BusClosedError(CLOSED)
-        if self._forked is not None:
-            raise copy(self._forked)
-        if self._failure is not None:
-            raise BusClosedError("the bus has failed; close it and open a new one") from self._failure
+        self._refuse_closed()
         if handler is not None:
             check_handler(handler)
         if where is not None:
             check_handler(where)
         check_start(start)
         check_when_full(when_full)
-        if not isinstance(priority, int):
-            raise InvalidOptionError("priority", "an integer", priority)
+        check_priority(priority)
         wanted = Pattern.parse(pattern)
         subscription = Subscription(
             wanted,
@@ -178,6 +181,15 @@ class Subscribing(Reading):
 
         waiting.add_done_callback(forget)
         return waiting
+
+    def _refuse_closed(self) -> None:
+        """Raise what a bus that has ended says to whoever wants to receive events of it."""
+        if self._closing is not None:
+            raise BusClosedError(CLOSED)
+        if self._forked is not None:
+            raise copy(self._forked)
+        if self._failure is not None:
+            raise BusClosedError("the bus has failed; close it and open a new one") from self._failure
 
     def _attach(self, subscription: Subscription, handler: Handler | None) -> None:
         if threading.get_ident() != self._inbox.thread:

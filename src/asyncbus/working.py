@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeAlias
 
 from asyncbus.codec import json_decode
-from asyncbus.delivering import ConsumerOptions
+from asyncbus.consumer_options import ConsumerOptions
 from asyncbus.delivery import Delivery
 from asyncbus.errors import EffectsError, HandlerTimeoutError, InvalidHandlerError
 from asyncbus.events import Event

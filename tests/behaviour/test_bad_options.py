@@ -34,7 +34,7 @@ pytestmark = pytest.mark.timeout(20)
 SUBSCRIBE_OPTIONS: list[tuple[str, Any]] = [
     *(("capacity", value) for value in COUNTS),
     *(("when_full", value) for value in (None, "", "drop", "BLOCK", True, ["block"], b"block")),
-    *(("priority", value) for value in (None, 1.5, "1", float("nan"), [1])),
+    *(("priority", value) for value in (None, 1.5, "1", True, float("nan"), [1])),
     *(
         ("start", value)
         for value in (

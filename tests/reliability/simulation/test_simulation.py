@@ -57,7 +57,7 @@ NOBODY_WAITS = {
     ("consumer", "try_again", "succeeded = sum(await asyncio.gather(*outcomes))"): _SELDOM,
     ("consumer", "_hand_out_next", "async with self._handing_out_letters:"): _SELDOM,
     ("consumer", "_hand_out_next", "await self.saved()"): _SELDOM,
-    ("consuming", "delete_consumer", "await self._changed().forget(name)"): _SELDOM,
+    ("administering", "delete_consumer", "await self._changed().forget(name)"): _SELDOM,
     (
         "registry",
         "save_all",
@@ -70,13 +70,8 @@ NOBODY_WAITS = {
     ("registry", "discard", "await self.store([Released(tuple(letter.number for letter in page))])"): _SELDOM,
     ("resuming", "_take_over", "await self._read_back(sequence, owed, was_unclean=was_unclean)"): _SELDOM,
     ("resuming", "_read_back", "found = await ask(self._around.store.query(wanted))"): _SELDOM,
-    ("consuming", "wait_processed", "async with asyncio.timeout(timeout):"): _LIMIT,
-    ("resuming", "_take_name", "before = await self._before_start()"): _START,
-    (
-        "resuming",
-        "_before_start",
-        'before = await self._around.history.before_moment(to_microseconds("start", self._start))',
-    ): _START,
+    ("administering", "wait_processed", "async with asyncio.timeout(timeout):"): _LIMIT,
+    ("resuming", "_take_name", "before = await place_before_start()"): _START,
     (
         "publishing",
         "publish",
