@@ -444,14 +444,19 @@ async def test_who_waits_reads_its_own_writes(log: Log) -> None:
 async def test_parked_and_skipped_ones_count_as_processed_and_so_do_other_types(log: Log) -> None:
     handling = Handling(failing=[1])
     async with log.bus() as bus:
-        bus.consume("one", "a", handling.handle, retry=ONCE)
-        bus.consume("two", "a", handling.handle, retry=ONCE, on_exhausted="skip")
+        parking = bus.consume("one", "a", handling.handle, retry=ONCE)
+        skipping = bus.consume("two", "a", handling.handle, retry=ONCE, on_exhausted="skip")
         await publish(bus, 1)
+        for consumer in (parking, skipping):
+            await bus.wait_processed(consumer.name, 1)
+            assert consumer.checkpoint == 1
+        assert (parking.dead_letters, skipping.skipped) == (1, 1)
         last = await publish(bus, 3, type="b")
-        for name in ("one", "two"):
-            await bus.wait_processed(name, 1)
-            await bus.wait_processed(name, last)
-            await bus.wait_processed(name, 0)
+        for consumer in (parking, skipping):
+            await bus.wait_processed(consumer.name, last)
+            assert consumer.checkpoint == last
+            await bus.wait_processed(consumer.name, 0, timeout=0)
+        assert handling.got == [1, 1], "each had its own type, once"
 
 
 async def test_what_waits_for_its_retry_is_not_processed(log: Log) -> None:

@@ -70,6 +70,7 @@ async def test_a_store_that_has_failed_ends_the_consumer_with_its_error(after: b
         await anext(deliveries)
         await until(lambda: handler.running)
         await quiet(bus)
+        assert [state.checkpoint for state in await store.consumers() if state.name == "one"] == [1]
         store.fail("commit", FAILED, times=None, after=after)
         handler.release()
         with pytest.raises(AsyncBusError):
@@ -81,7 +82,8 @@ async def test_a_store_that_has_failed_ends_the_consumer_with_its_error(after: b
         assert isinstance(deliveries.error, StoreFailedError)
     async with log.bus() as bus:
         await passing(bus.consume("one", "a", again), await bus.latest_sequence())
-    assert (2, 2) in again.got or after, "it was in flight"
+    assert 1 not in again.sequences, "it was stored as done"
+    assert after or (2, 2) in again.got, "it was in flight"
 
 
 @pytest.mark.parametrize("call", ["consumers", "dead_letter_counts", "commit"])
