@@ -7,10 +7,10 @@ from pathlib import Path
 import aiosqlite
 
 from asyncbus import Event, SQLiteEffects
-from tests.behaviour.handling import Handling
+from tests.behaviour.consuming import FailingHandler
 
 
-class Projection(Handling):
+class Projection(FailingHandler):
     """A handler that has an effect, and fails or waits to order, after it has written."""
 
     def __init__(self, connection: aiosqlite.Connection) -> None:

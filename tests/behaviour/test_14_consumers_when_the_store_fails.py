@@ -7,7 +7,7 @@ import pytest
 
 from asyncbus import AsyncBusError, EventBus, StoreFailedError, StoreFullError
 from asyncbus.testing import FaultyStore
-from tests.behaviour.consuming import AlarmClock, Handler, passing, published, quiet
+from tests.behaviour.consuming import AlarmClock, Handler, passing, publish_keys, quiet
 from tests.behaviour.stage import HandClock, Log, ticks, until
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(40)]
@@ -24,15 +24,15 @@ async def test_on_a_full_disk_nothing_is_handed_out_and_when_there_is_room_all_g
     store = FaultyStore(log.store())
     async with EventBus(store, clock=clock) as bus:
         consumer = bus.consume("one", "a", handler)
-        await published(bus, None)
+        await publish_keys(bus, None)
         await passing(consumer, 1)
         await quiet(bus)
         caplog.clear()
-        await published(bus, *[None] * 2)
+        await publish_keys(bus, *[None] * 2)
         await passing(consumer, 3)
         await quiet(bus)
         store.fail("commit", FULL, times=4)
-        await published(bus, None)
+        await publish_keys(bus, None)
         await passing(consumer, 4)
         assert handler.got == [(sequence, 1) for sequence in range(1, 5)]
         assert clock.sleeps == [0.1, 0.2, 0.4, 0.8]
@@ -44,7 +44,7 @@ async def test_on_a_full_disk_nothing_is_handed_out_and_when_there_is_room_all_g
 async def test_an_ack_on_a_full_disk_says_so_and_is_stored_with_the_next_commit(log: Log) -> None:
     store, again = FaultyStore(log.store()), Handler()
     async with EventBus(store) as bus:
-        await published(bus, None, None)
+        await publish_keys(bus, None, None)
         deliveries = bus.consume("one", "a", ack="manual")
         delivery = await anext(deliveries)
         await quiet(bus)
@@ -64,7 +64,7 @@ async def test_a_store_that_has_failed_ends_the_consumer_with_its_error(after: b
     store, handler, again = FaultyStore(log.store()), Handler(), Handler()
     handler.hold(2)
     async with EventBus(store) as bus:
-        await published(bus, None, None)
+        await publish_keys(bus, None, None)
         consumer = bus.consume("one", "a", handler)
         deliveries = bus.consume("iterated", "a")
         await anext(deliveries)
@@ -90,7 +90,7 @@ async def test_a_store_that_has_failed_ends_the_consumer_with_its_error(after: b
 async def test_a_consumer_that_cannot_take_its_name_has_the_cause_and_leaves_the_name_free(call: str, log: Log) -> None:
     store, handler = FaultyStore(log.store()), Handler()
     async with EventBus(store) as bus:
-        await published(bus, None)
+        await publish_keys(bus, None)
         store.fail(call, FAILED)  # type: ignore[arg-type]  # one of those calls
         consumer = bus.consume("one", "a", handler)
         await until(lambda: consumer.error is not None)
@@ -103,7 +103,7 @@ async def test_a_consumer_that_cannot_take_its_name_has_the_cause_and_leaves_the
 async def test_what_a_store_raises_that_is_none_of_ours_becomes_ours(log: Log) -> None:
     store = FaultyStore(log.store())
     async with EventBus(store) as bus:
-        await published(bus, None)
+        await publish_keys(bus, None)
         store.fail("read", ZeroDivisionError("a bug"), times=None)
         store.fail("consumers", ZeroDivisionError("a bug"))
         consumer = bus.consume("one", "a", Handler())
@@ -117,11 +117,11 @@ async def test_a_consumer_is_closed_in_time_while_it_waits_for_a_full_disk(log: 
     clock, handler, again = AlarmClock(), Handler(), Handler()
     store = FaultyStore(log.store())
     async with EventBus(store, clock=clock) as bus:
-        await published(bus, None)
+        await publish_keys(bus, None)
         consumer = bus.consume("one", "a", handler)
         await passing(consumer, 1)
         await quiet(bus)
-        await published(bus, None)
+        await publish_keys(bus, None)
         await passing(consumer, 2)
         await quiet(bus)
         store.fail("commit", FULL, times=None)

@@ -14,7 +14,7 @@ import pytest
 
 from asyncbus import ConsumerClosedError, Delivery, DrainReport, DrainTimeoutError, Event, EventBus
 from asyncbus.testing import FaultyStore
-from tests.behaviour.handling import ONCE, Handling, publish, settled
+from tests.behaviour.consuming import ONCE, FailingHandler, publish_batch, settled
 from tests.behaviour.stage import Log, ticks, until
 
 pytestmark = [pytest.mark.timeout(20)]
@@ -32,11 +32,11 @@ async def states(log: Log) -> dict[str, Any]:
 
 @pytest.mark.asyncio
 async def test_a_drain_waits_for_what_is_in_flight_hands_out_nothing_more_and_stores_it(log: Log) -> None:
-    handling = Handling()
+    handling = FailingHandler()
     handling.gate.clear()
     async with log.bus() as bus:
         bus.consume("one", "a", handling.handle, concurrency=2)
-        await publish(bus, 5)
+        await publish_batch(bus, 5)
         await until(lambda: len(handling.got) == 2)
         draining = asyncio.create_task(bus.drain(timeout=10))
         await ticks(10)
@@ -56,12 +56,12 @@ async def test_a_drain_waits_for_what_is_in_flight_hands_out_nothing_more_and_st
 @pytest.mark.asyncio
 @pytest.mark.parametrize("timeout", [0, 0.05])
 async def test_what_is_not_done_in_time_is_given_back_and_told(timeout: float, log: Log) -> None:
-    hanging, fine = Handling(), Handling()
+    hanging, fine = FailingHandler(), FailingHandler()
     hanging.gate.clear()
     async with log.bus() as bus:
         bus.consume("hanging", "a", hanging.handle, concurrency=3)
         bus.consume("fine", "a", fine.handle)
-        await publish(bus, 4)
+        await publish_batch(bus, 4)
         await settled(bus, "fine")
         await until(lambda: len(hanging.got) == 3)
         report = await bus.drain(timeout=timeout)
@@ -82,16 +82,16 @@ async def test_what_is_not_done_in_time_is_given_back_and_told(timeout: float, l
 
 @pytest.mark.asyncio
 async def test_a_drain_of_one_consumer_leaves_the_others_alone(log: Log) -> None:
-    one, two = Handling(), Handling()
+    one, two = FailingHandler(), FailingHandler()
     one.gate.clear()
     async with log.bus() as bus:
         consumer = bus.consume("one", "a", one.handle)
         bus.consume("two", "a", two.handle)
-        await publish(bus, 2)
+        await publish_batch(bus, 2)
         await until(lambda: one.got)
         assert await consumer.drain(timeout=0.01) == 1
         assert await consumer.drain() == 1, "as before"
-        await publish(bus, 1)
+        await publish_batch(bus, 1)
         await settled(bus, "two")
         assert two.done == [1, 2, 3]
         one.gate.set()
@@ -104,7 +104,7 @@ async def test_a_drain_of_one_consumer_leaves_the_others_alone(log: Log) -> None
 async def test_a_drain_waits_for_the_outcomes_of_an_iterating_consumer(log: Log) -> None:
     async with log.bus() as bus:
         deliveries = bus.consume("one", "a", ack="manual")
-        await publish(bus, 4)
+        await publish_batch(bus, 4)
         first, second, third = [await anext(deliveries) for _ in range(3)]
         draining = asyncio.create_task(bus.drain(timeout=10))
         await until(lambda: not deliveries.is_open)
@@ -130,7 +130,7 @@ async def test_a_drain_waits_for_outcomes_that_come_after_the_handler(log: Log) 
 
     async with log.bus() as bus:
         bus.consume("one", "a", handle, ack="manual")
-        await publish(bus, 2)
+        await publish_batch(bus, 2)
         await until(lambda: len(given) == 2)
         draining = asyncio.create_task(bus.drain(timeout=10))
         await ticks(20)
@@ -142,12 +142,12 @@ async def test_a_drain_waits_for_outcomes_that_come_after_the_handler(log: Log) 
 
 @pytest.mark.asyncio
 async def test_subscriptions_that_are_not_done_in_time_are_named_and_consumers_end_all_the_same(log: Log) -> None:
-    subscribed, handling = Handling(), Handling()
+    subscribed, handling = FailingHandler(), FailingHandler()
     subscribed.gate.clear()
     async with log.bus() as bus:
         subscription = bus.subscribe("a", subscribed.handle)
         consumer = bus.consume("one", "a", handling.handle)
-        await publish(bus, 2)
+        await publish_batch(bus, 2)
         await settled(bus)
         with pytest.raises(DrainTimeoutError) as late:
             await bus.drain(timeout=0.02)
@@ -162,12 +162,12 @@ async def test_subscriptions_that_are_not_done_in_time_are_named_and_consumers_e
 
 @pytest.mark.asyncio
 async def test_leaving_the_bus_finishes_handlers_and_stores_checkpoints(log: Log) -> None:
-    handling = Handling()
+    handling = FailingHandler()
     handling.gate.clear()
     async with log.bus() as bus:
         bus.consume("one", "a", handling.handle)
         bus.consume("rare", "rare", handling.handle)
-        await publish(bus, 3)
+        await publish_batch(bus, 3)
         await until(lambda: handling.got)
         asyncio.get_running_loop().call_soon(handling.gate.set)
     assert handling.done == [1]
@@ -189,7 +189,7 @@ async def test_what_a_handler_publishes_while_the_bus_waits_for_it_is_refused(lo
 
     async with log.bus() as bus:
         bus.consume("one", "a", handle)
-        await publish(bus, 1)
+        await publish_batch(bus, 1)
         await begun.wait()
         asyncio.get_running_loop().call_soon(may_go_on.set)
     async with log.bus() as bus:
@@ -201,11 +201,11 @@ async def test_what_a_handler_publishes_while_the_bus_waits_for_it_is_refused(lo
 
 @pytest.mark.asyncio
 async def test_the_time_for_closing_is_shared_and_what_hangs_is_given_back(log: Log) -> None:
-    handling = Handling()
+    handling = FailingHandler()
     handling.gate.clear()
     async with log.bus(close_timeout=0.05) as bus:
         bus.consume("one", "a", handling.handle, concurrency=2)
-        await publish(bus, 3)
+        await publish_batch(bus, 3)
         await until(lambda: len(handling.got) == 2)
     assert handling.done == []
     state = (await states(log))["one"]
@@ -214,13 +214,13 @@ async def test_the_time_for_closing_is_shared_and_what_hangs_is_given_back(log: 
 
 @pytest.mark.asyncio
 async def test_an_exception_that_leaves_the_bus_waits_for_no_handler(log: Log) -> None:
-    handling = Handling()
+    handling = FailingHandler()
     handling.gate.clear()
 
     async def fail() -> None:
         async with log.bus() as bus:
             bus.consume("one", "a", handling.handle)
-            await publish(bus, 2)
+            await publish_batch(bus, 2)
             await until(lambda: handling.got)
             raise RuntimeError("on purpose")
 
@@ -233,7 +233,7 @@ async def test_an_exception_that_leaves_the_bus_waits_for_no_handler(log: Log) -
 @pytest.mark.asyncio
 @pytest.mark.parametrize("how", ["closed", "stopped"])
 async def test_the_bus_ends_a_consumer_that_was_ending_and_hangs(how: str, log: Log) -> None:
-    handling = Handling(failing=[2])
+    handling = FailingHandler(failing=[2])
 
     async def handle(event: Event) -> None:
         if event.sequence == 1:
@@ -243,7 +243,7 @@ async def test_the_bus_ends_a_consumer_that_was_ending_and_hangs(how: str, log: 
     async with log.bus(close_timeout=0.05) as bus:
         consumer = bus.consume("one", "a", handle, concurrency=2, retry=ONCE, on_exhausted="stop")
         handling.gate.clear()
-        await publish(bus, 2)
+        await publish_batch(bus, 2)
         await until(lambda: handling.got)
         ending = asyncio.create_task(consumer.close()) if how == "closed" else None
         handling.gate.set()
@@ -270,7 +270,7 @@ async def test_a_handler_that_ignores_its_cancellation_is_named_and_left_behind(
     with caplog.at_level(logging.ERROR, "asyncbus"):
         async with log.bus(close_timeout=0.01) as bus:
             bus.consume("one", "a", ignore)
-            await publish(bus, 1)
+            await publish_batch(bus, 1)
             await begun.wait()
     assert "asyncbus consumer one worker 0 ignored its cancellation" in caplog.text
     may_end.set()
@@ -292,7 +292,7 @@ async def test_a_handler_may_end_the_bus_or_its_consumer(what: str, timeout: flo
 
     async with log.bus() as bus:
         consumer = bus.consume("one", "a", handle, timeout=timeout)
-        await publish(bus, 2)
+        await publish_batch(bus, 2)
         async with asyncio.timeout(5):
             await ended.wait()
     state = (await states(log))["one"]
@@ -304,7 +304,7 @@ async def test_a_handler_may_end_the_bus_or_its_consumer(what: str, timeout: flo
 async def test_who_iterates_may_end_the_bus_or_the_consumer(what: str, log: Log) -> None:
     async with log.bus() as bus:
         consumer = bus.consume("one", "a")
-        await publish(bus, 2)
+        await publish_batch(bus, 2)
         async with asyncio.timeout(5):
             async for _ in consumer:
                 owner, call = what.split(".")
@@ -314,11 +314,11 @@ async def test_who_iterates_may_end_the_bus_or_the_consumer(what: str, log: Log)
 
 @pytest.mark.asyncio
 async def test_a_consumer_may_be_closed_twice_and_its_name_is_free_then(log: Log) -> None:
-    handling = Handling()
+    handling = FailingHandler()
     async with log.bus() as bus:
         for _ in range(3):
             consumer = bus.consume("one", "a", handling.handle)
-            last = await publish(bus, 1)
+            last = await publish_batch(bus, 1)
             await bus.wait_processed("one", last)
             await asyncio.gather(consumer.close(), consumer.close())
             await consumer.close()
@@ -327,11 +327,11 @@ async def test_a_consumer_may_be_closed_twice_and_its_name_is_free_then(log: Log
 
 @pytest.mark.asyncio
 async def test_a_close_that_is_cancelled_goes_on(log: Log) -> None:
-    handling = Handling()
+    handling = FailingHandler()
     handling.gate.clear()
     async with log.bus() as bus:
         consumer = bus.consume("one", "a", handling.handle)
-        await publish(bus, 1)
+        await publish_batch(bus, 1)
         await until(lambda: handling.got)
         ending = asyncio.create_task(consumer.close())
         await until(lambda: not consumer.is_open)
@@ -347,9 +347,9 @@ async def test_a_close_that_is_cancelled_goes_on(log: Log) -> None:
 async def test_a_consumer_closes_before_it_has_begun(log: Log) -> None:
     store = FaultyStore(log.store())
     async with EventBus(store) as bus:
-        await publish(bus, 1)
+        await publish_batch(bus, 1)
         held = store.hang("consumers")
-        handling = Handling()
+        handling = FailingHandler()
         consumer = bus.consume("one", "a", handling.handle)
         await held.reached.wait()
         ending = asyncio.create_task(consumer.close())
@@ -369,8 +369,8 @@ async def test_closing_ends_in_time_also_where_a_checkpoint_cannot_be_stored(
     monkeypatch.setattr("asyncbus.closing._GRACE", 0.05)
     store = FaultyStore(memory_log.store())
     async with EventBus(store, close_timeout=0.05) as bus:
-        bus.consume("one", "a", Handling().handle)
-        await publish(bus, 1)
+        bus.consume("one", "a", FailingHandler().handle)
+        await publish_batch(bus, 1)
         await settled(bus)
         held = store.hang("commit")
     assert bus.health().status == "closed"
@@ -381,7 +381,7 @@ async def test_closing_ends_in_time_also_where_a_checkpoint_cannot_be_stored(
 @pytest.mark.asyncio
 async def test_consumers_of_a_bus_that_is_never_opened_are_no_trouble(log: Log) -> None:
     bus = log.bus()
-    consumer = bus.consume("one", "a", Handling().handle)
+    consumer = bus.consume("one", "a", FailingHandler().handle)
     await bus.close()
     await consumer.close()
 
