@@ -1,4 +1,4 @@
-"""What the tests of durable consumers share: handlers that are watched, held or fail, time, a log after a crash."""
+"""What the tests of durable consumers share: handlers that are watched, held or fail, states, a log after a crash."""
 
 import asyncio
 import copy
@@ -11,7 +11,7 @@ from typing import Any
 
 from asyncbus import Consumer, DeadLetter, Delivery, Event, EventBus, Retry
 from asyncbus.store.consumers import ConsumerStore
-from tests.behaviour.stage import HandClock, Log, ticks, until
+from tests.behaviour.stage import Log, ticks, until
 
 ONCE = Retry(attempts=1)
 THREE_AT_ONCE = Retry(attempts=3, backoff=0)
@@ -171,23 +171,3 @@ def crashed(log: Log, folder: Path) -> Log:
     with closing(sqlite3.connect(log.path)) as connection:
         connection.execute("VACUUM INTO ?", [str(found.path)])
     return found
-
-
-class AlarmClock(HandClock):
-    """A clock that stands still until `advance`; who sleeps is woken when his time has come."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._asleep: list[tuple[float, asyncio.Future[None]]] = []
-
-    async def sleep(self, seconds: float) -> None:
-        self.sleeps.append(round(seconds, 6))
-        woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._asleep.append((self.monotonic() + seconds, woken))
-        await woken
-
-    def advance(self, seconds: float) -> None:
-        super().advance(seconds)
-        for moment, woken in self._asleep:
-            if moment <= self.monotonic() + 1e-9 and not woken.done():
-                woken.set_result(None)

@@ -10,8 +10,9 @@ import pytest
 
 import asyncbus
 from asyncbus import Consumer, EventBus, NewEvent, Retry
-from tests.behaviour.consuming import FIVE_AT_ONCE, AlarmClock, Handler, failing, passing, publish_keys
+from tests.behaviour.consuming import FIVE_AT_ONCE, Handler, failing, passing, publish_keys
 from tests.behaviour.stage import HandClock, Log, ticks, until
+from tests.fakes import AlarmClock
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(40)]
 

@@ -9,7 +9,6 @@ from asyncbus.lanes import Order
 from asyncbus.store.consumers import Owed
 from tests.behaviour.consuming import (
     FIVE_AT_ONCE,
-    AlarmClock,
     Handler,
     crashed,
     failing,
@@ -19,6 +18,7 @@ from tests.behaviour.consuming import (
     quiet,
 )
 from tests.behaviour.stage import Log, ticks, until
+from tests.fakes import AlarmClock
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(40)]
 

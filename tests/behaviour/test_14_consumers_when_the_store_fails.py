@@ -7,8 +7,9 @@ import pytest
 
 from asyncbus import AsyncBusError, EventBus, StoreFailedError, StoreFullError
 from asyncbus.testing import FaultyStore
-from tests.behaviour.consuming import AlarmClock, Handler, passing, publish_keys, quiet
+from tests.behaviour.consuming import Handler, passing, publish_keys, quiet
 from tests.behaviour.stage import HandClock, Log, ticks, until
+from tests.fakes import AlarmClock
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(40)]
 

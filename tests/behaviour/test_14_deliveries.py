@@ -17,8 +17,9 @@ from asyncbus import (
     UnknownAckError,
 )
 from asyncbus.testing import FaultyStore
-from tests.behaviour.consuming import FIVE_AT_ONCE, AlarmClock, Handler, passing, publish_keys
+from tests.behaviour.consuming import FIVE_AT_ONCE, Handler, passing, publish_keys
 from tests.behaviour.stage import Log, ticks, until
+from tests.fakes import AlarmClock
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(40)]
 

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from asyncbus import Delivery, Event, Reject, Retry
-from tests.behaviour.consuming import FIVE_AT_ONCE, AlarmClock, Handler, failing, passing, publish_keys, quiet
+from tests.behaviour.consuming import FIVE_AT_ONCE, Handler, failing, passing, publish_keys, quiet
 from tests.behaviour.stage import HandClock, Log, ticks, until
+from tests.fakes import AlarmClock
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(40)]
 

@@ -8,8 +8,9 @@ import pytest
 
 from asyncbus import Delivery, Event, NewEvent, Reject, Retry
 from asyncbus.lanes import Order
-from tests.behaviour.consuming import FIVE_AT_ONCE, AlarmClock, Handler, failing, passing, publish_keys, quiet
+from tests.behaviour.consuming import FIVE_AT_ONCE, Handler, failing, passing, publish_keys, quiet
 from tests.behaviour.stage import HandClock, Log, ticks, until
+from tests.fakes import AlarmClock
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(40)]
 
