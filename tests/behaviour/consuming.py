@@ -154,6 +154,13 @@ async def parked_events(bus: EventBus, count: int, name: str = "one") -> Failing
     return handling
 
 
+async def states(log: Log) -> dict[str, Any]:
+    """What is stored, by the name of the consumer."""
+    async with log.bus() as bus:
+        store: Any = bus._store
+        return {state.name: state for state in await store.consumers()}
+
+
 def keeping(log: Log) -> ConsumerStore:
     """The store of a log, to look at what it keeps for consumers."""
     store = log.store()

@@ -3,11 +3,12 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import aiosqlite
 
-from asyncbus import Event, SQLiteEffects
-from tests.behaviour.consuming import FailingHandler
+from asyncbus import Consumer, Event, EventBus, SQLiteEffects
+from tests.behaviour.consuming import ONCE, FailingHandler
 
 
 class Projection(FailingHandler):
@@ -41,3 +42,8 @@ async def projection(path: Path) -> AsyncIterator[Projection]:
         await connection.execute("CREATE TABLE IF NOT EXISTS blocks (sequence INTEGER NOT NULL)")
         await connection.commit()
         yield Projection(connection)
+
+
+def consume(bus: EventBus, blocks: Projection, **options: Any) -> Consumer:
+    """A consumer of all events "a" that has its effects there, and one attempt at each unless told otherwise."""
+    return bus.consume("one", "a", blocks.handle, effects=blocks.effects, **{"retry": ONCE, **options})

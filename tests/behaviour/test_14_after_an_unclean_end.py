@@ -7,16 +7,7 @@ import pytest
 from asyncbus import Consumer, Delivery, EventBus, Retry
 from asyncbus.lanes import Order
 from asyncbus.store.consumers import Owed
-from tests.behaviour.consuming import (
-    FIVE_AT_ONCE,
-    Handler,
-    crashed,
-    failing,
-    keeping,
-    passing,
-    publish_keys,
-    quiet,
-)
+from tests.behaviour.consuming import FIVE_AT_ONCE, Handler, crashed, failing, keeping, passing, publish_keys, quiet
 from tests.behaviour.stage import Log, ticks, until
 from tests.fakes import AlarmClock
 

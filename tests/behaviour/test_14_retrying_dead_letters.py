@@ -7,16 +7,7 @@ from typing import Any
 
 import pytest
 
-from asyncbus import (
-    ConsumerClosedError,
-    Delivery,
-    Event,
-    EventBus,
-    Reject,
-    RetriedLetters,
-    Retry,
-    UnknownConsumerError,
-)
+from asyncbus import ConsumerClosedError, Delivery, Event, EventBus, Reject, RetriedLetters, Retry, UnknownConsumerError
 from tests.behaviour.consuming import ONCE, FailingHandler, parked, parked_events, publish_batch, settled
 from tests.behaviour.stage import HandClock, Log, ticks, until
 
