@@ -138,7 +138,9 @@ class Consumer(Living):
         await self.end(None, {asyncio.current_task()}, outcomes=False)
 
     async def drain(self, timeout: float | None = None) -> int:
-        """As `close`, but it waits for the outcomes of all that is in flight, and not without a limit.
+        """As `close`, but it also waits for the outcomes of what is in flight without a handler at work.
+
+        It waits for as long as it is told.
 
         Args:
             timeout: seconds; then handlers are cancelled, and what is in flight is given back. None: no limit.

@@ -1,19 +1,21 @@
-"""What the tests of durable consumers share: handlers that are watched and held, time, a log as a crash leaves it."""
+"""What the tests of durable consumers share: handlers that are watched, held or fail, states, a log after a crash."""
 
 import asyncio
 import copy
 import sqlite3
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from contextlib import closing
 from itertools import count
 from pathlib import Path
 from typing import Any
 
-from asyncbus import Consumer, Delivery, Event, EventBus, Retry
+from asyncbus import Consumer, DeadLetter, Delivery, Event, EventBus, Retry
 from asyncbus.store.consumers import ConsumerStore
-from tests.behaviour.stage import HandClock, Log, ticks, until
+from tests.behaviour.stage import Log, ticks, until
 
-AT_ONCE = Retry(backoff=0)
+ONCE = Retry(attempts=1)
+THREE_AT_ONCE = Retry(attempts=3, backoff=0)
+FIVE_AT_ONCE = Retry(attempts=5, backoff=0)
 """What failed comes again without waiting."""
 
 _copies = count(1)
@@ -78,9 +80,40 @@ def failing(*sequences: int, times: int = 1) -> Callable[[Delivery], Awaitable[N
     return act
 
 
+class FailingHandler:
+    """Fails at some events in all their attempts, and waits while its gate is closed; `handle` is what to consume with.
+
+    Attributes:
+        got: the sequences it was called with.
+        done: those it has returned from.
+        failing: for these it raises `error`.
+        gate: it waits while this is cleared.
+    """
+
+    def __init__(self, failing: Collection[int] = (), error: Exception | None = None) -> None:
+        self.got: list[int] = []
+        self.done: list[int] = []
+        self.failing = set(failing)
+        self.error = ValueError("no such block") if error is None else error
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def handle(self, event: Event) -> None:
+        self.got.append(event.sequence)
+        await self.gate.wait()
+        if event.sequence in self.failing:
+            raise self.error.with_traceback(None)  # or each raise would lengthen it
+        self.done.append(event.sequence)
+
+
 async def passing(consumer: Consumer, sequence: int) -> None:
     """Wait until nothing up to a sequence is owed."""
     await until(lambda: consumer.checkpoint >= sequence)
+
+
+async def settled(bus: EventBus, name: str = "one") -> None:
+    """Wait until a consumer owes nothing."""
+    await bus.wait_processed(name, await bus.latest_sequence())
 
 
 async def quiet(bus: EventBus) -> None:
@@ -92,10 +125,40 @@ async def quiet(bus: EventBus) -> None:
         await bus.flush()
 
 
-async def published(bus: EventBus, *keys: str | None, type: str = "a") -> None:
+async def publish_keys(bus: EventBus, *keys: str | None, type: str = "a") -> None:
     """One event for each key, each committed by itself."""
     for key in keys:
         await bus.publish(type, key=key)
+
+
+async def publish_batch(bus: EventBus, count: int, type: str = "a") -> int:
+    """So many events in one batch; the sequence of the last one."""
+    receipts = await bus.publish_many([(type, number) for number in range(1, count + 1)])
+    return receipts[-1].sequence
+
+
+def parked(letters: Iterable[DeadLetter]) -> list[int]:
+    """The sequences of the events."""
+    return [letter.event.sequence for letter in letters]
+
+
+async def parked_events(bus: EventBus, count: int, name: str = "one") -> FailingHandler:
+    """A consumer all of whose events were parked; the handler, which fails no more."""
+    handling = FailingHandler(failing=range(1, count + 1))
+    bus.consume(name, "a", handling.handle, retry=ONCE)
+    await publish_batch(bus, count)
+    await settled(bus, name)
+    assert parked(await bus.dead_letters(name)) == list(range(1, count + 1))
+    handling.failing.clear()
+    handling.got.clear()
+    return handling
+
+
+async def states(log: Log) -> dict[str, Any]:
+    """What is stored, by the name of the consumer."""
+    async with log.bus() as bus:
+        store: Any = bus._store
+        return {state.name: state for state in await store.consumers()}
 
 
 def keeping(log: Log) -> ConsumerStore:
@@ -115,23 +178,3 @@ def crashed(log: Log, folder: Path) -> Log:
     with closing(sqlite3.connect(log.path)) as connection:
         connection.execute("VACUUM INTO ?", [str(found.path)])
     return found
-
-
-class AlarmClock(HandClock):
-    """A clock that stands still until `advance`; who sleeps is woken when his time has come."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._asleep: list[tuple[float, asyncio.Future[None]]] = []
-
-    async def sleep(self, seconds: float) -> None:
-        self.sleeps.append(round(seconds, 6))
-        woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._asleep.append((self.monotonic() + seconds, woken))
-        await woken
-
-    def advance(self, seconds: float) -> None:
-        super().advance(seconds)
-        for moment, woken in self._asleep:
-            if moment <= self.monotonic() + 1e-9 and not woken.done():
-                woken.set_result(None)

@@ -3,14 +3,15 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import aiosqlite
 
-from asyncbus import Event, SQLiteEffects
-from tests.behaviour.handling import Handling
+from asyncbus import Consumer, Event, EventBus, SQLiteEffects
+from tests.behaviour.consuming import ONCE, FailingHandler
 
 
-class Projection(Handling):
+class Projection(FailingHandler):
     """A handler that has an effect, and fails or waits to order, after it has written."""
 
     def __init__(self, connection: aiosqlite.Connection) -> None:
@@ -41,3 +42,8 @@ async def projection(path: Path) -> AsyncIterator[Projection]:
         await connection.execute("CREATE TABLE IF NOT EXISTS blocks (sequence INTEGER NOT NULL)")
         await connection.commit()
         yield Projection(connection)
+
+
+def consume(bus: EventBus, blocks: Projection, **options: Any) -> Consumer:
+    """A consumer of all events "a" that has its effects there, and one attempt at each unless told otherwise."""
+    return bus.consume("one", "a", blocks.handle, effects=blocks.effects, **{"retry": ONCE, **options})

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from asyncbus import EventBus, Retry
-from tests.behaviour.handling import Handling, publish
+from tests.behaviour.consuming import FailingHandler, publish_batch
 from tests.behaviour.stage import HandClock, Log, payloads, sequences, take, ticks, until
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(20)]
@@ -77,11 +77,11 @@ class LongClock(HandClock):
 async def test_an_event_that_waits_for_its_retry_waits_no_longer_because_the_clock_was_put_back(
     jump: float, waits: float, log: Log
 ) -> None:
-    clock, handling = LongClock(), Handling(failing=[1])
+    clock, handling = LongClock(), FailingHandler(failing=[1])
     retry = Retry(backoff=10, jitter=False)
     async with log.bus(clock=clock) as bus:
         bus.consume("one", "a", handling.handle, retry=retry)
-        await publish(bus, 1)
+        await publish_batch(bus, 1)
         await until(lambda: len(clock.sleeps) == 1)
     clock.advance(jump)
     async with log.bus(clock=clock) as bus:

@@ -10,8 +10,9 @@ import pytest
 
 import asyncbus
 from asyncbus import Consumer, EventBus, NewEvent, Retry
-from tests.behaviour.consuming import AT_ONCE, AlarmClock, Handler, failing, passing, published
+from tests.behaviour.consuming import FIVE_AT_ONCE, Handler, failing, passing, publish_keys
 from tests.behaviour.stage import HandClock, Log, ticks, until
+from tests.fakes import AlarmClock
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(40)]
 
@@ -26,14 +27,14 @@ NEVER = datetime(9999, 1, 1, tzinfo=UTC)
 async def test_start_counts_the_first_time_a_name_is_seen_and_never_again(start: Any, first: int, log: Log) -> None:
     handler, again = Handler(), Handler()
     async with log.bus() as bus:
-        await published(bus, *[None] * 3)
+        await publish_keys(bus, *[None] * 3)
         consumer = bus.consume("one", "a", handler, start=start)
         await passing(consumer, 3)
-        await published(bus, *[None] * 2)
+        await publish_keys(bus, *[None] * 2)
         await passing(consumer, 5)
     assert handler.got == [(sequence, 1) for sequence in range(first, 6)]
     async with log.bus() as bus:
-        await published(bus, None)
+        await publish_keys(bus, None)
         await passing(bus.consume("one", "a", again, start="earliest"), 6)
     assert again.got == [(6, 1)]
 
@@ -41,11 +42,11 @@ async def test_start_counts_the_first_time_a_name_is_seen_and_never_again(start:
 async def test_latest_is_what_is_latest_when_the_bus_opens_or_the_consumer_is_made(log: Log) -> None:
     early, late = Handler(), Handler()
     async with log.bus() as bus:
-        await published(bus, None)
+        await publish_keys(bus, None)
     bus = log.bus()
     waiting = bus.consume("early", "a", early, start="latest")
     async with bus:
-        await published(bus, None)
+        await publish_keys(bus, None)
         made = bus.consume("late", "a", late, start="latest")
         bus.publish_nowait("a")
         await passing(waiting, 3)
@@ -56,9 +57,9 @@ async def test_latest_is_what_is_latest_when_the_bus_opens_or_the_consumer_is_ma
 async def test_a_consumer_that_is_closed_at_once_is_owed_what_comes_after_its_start(log: Log) -> None:
     handler = Handler()
     async with log.bus() as bus:
-        await published(bus, None)
+        await publish_keys(bus, None)
         await bus.consume("one", "a", Handler(), start="latest").close()
-        await published(bus, None)
+        await publish_keys(bus, None)
         await passing(bus.consume("one", "a", handler, start="latest"), 2)
     assert handler.sequences == [2]
 
@@ -70,7 +71,7 @@ async def test_a_bus_that_is_closed_at_once_has_stored_the_names_of_its_consumer
     async with bus:
         pass
     async with log.bus() as bus:
-        await published(bus, None)
+        await publish_keys(bus, None)
         await passing(bus.consume("one", "a", handler, start="latest"), 1)
     assert handler.sequences == [1]
 
@@ -86,14 +87,14 @@ async def test_a_name_goes_on_after_its_checkpoint_as_often_as_it_is_taken(log: 
     for life in range(1, 5):
         async with log.bus() as bus:
             consumer = bus.consume("one", "a", handler)
-            await published(bus, None, None)
+            await publish_keys(bus, None, None)
             await passing(consumer, 2 * life)
     assert handler.got == [(sequence, 1) for sequence in range(1, 9)]
 
 
 async def test_what_was_acknowledged_out_of_order_does_not_come_again(log: Log) -> None:
     async with log.bus() as bus:
-        await published(bus, *[None] * 5)
+        await publish_keys(bus, *[None] * 5)
         async with bus.consume("one", "a", ack="manual") as consumer:
             deliveries = [await anext(consumer) for _ in range(5)]
             for place in (3, 1, 4):
@@ -101,7 +102,7 @@ async def test_what_was_acknowledged_out_of_order_does_not_come_again(log: Log) 
             assert consumer.checkpoint == 0
     handler = Handler()
     async with log.bus() as bus:
-        await published(bus, None)
+        await publish_keys(bus, None)
         await passing(bus.consume("one", "a", handler), 6)
     assert handler.got == [(1, 2), (3, 2), (6, 1)], "the two that were in flight, one attempt higher, and what is new"
 
@@ -111,7 +112,7 @@ async def test_the_checkpoint_moves_over_what_is_done_without_a_gap(log: Log) ->
     handler.hold(1, 4)
     async with log.bus() as bus:
         consumer = bus.consume("one", "a", handler, concurrency=5)
-        await published(bus, *[None] * 5)
+        await publish_keys(bus, *[None] * 5)
         await until(lambda: handler.done == [2, 3, 5])
         assert (consumer.checkpoint, consumer.backlog) == (0, 5)
         handler.release(1)
@@ -125,7 +126,7 @@ async def test_a_clean_end_counts_no_attempt_for_a_handler_that_was_cancelled(lo
     handler, again = Handler(), Handler()
     handler.hold(1, 2, 3)
     async with log.bus() as bus:
-        await published(bus, *[None] * 5)
+        await publish_keys(bus, *[None] * 5)
         consumer = bus.consume("one", "a", handler, concurrency=3)
         await until(lambda: len(handler.running) == 3)
         handler.release(2)
@@ -171,7 +172,7 @@ async def test_what_waits_for_its_retry_waits_on_in_the_next_life(log: Log) -> N
     handler = Handler(failing(1))
     retry = Retry(backoff=30, jitter=False)
     async with log.bus(clock=clock) as bus:
-        await published(bus, None, None)
+        await publish_keys(bus, None, None)
         consumer = bus.consume("one", "a", handler, retry=retry)
         await until(lambda: handler.done == [2] and consumer.waiting_for_retry)
     clock.advance(10)
@@ -189,7 +190,7 @@ async def test_another_order_than_in_the_last_life_holds_for_what_is_owed_too(lo
     handler, again = Handler(failing(1, 2)), Handler()
     retry = Retry(backoff=0.01)
     async with log.bus() as bus:
-        await published(bus, "x", "x", "x")
+        await publish_keys(bus, "x", "x", "x")
         consumer = bus.consume("one", "a", handler, order="none", retry=Retry(backoff=30))
         await until(lambda: handler.done == [3] and consumer.waiting_for_retry == 2)
         await consumer.close()
@@ -214,7 +215,7 @@ async def test_the_checkpoint_of_a_rare_type_passes_what_does_not_match_with_the
     handler = Handler()
     async with file_log.bus() as bus, asyncbus.connect(file_log.path, read_only=True) as reading:
         consumer = bus.consume("rare", "rare", handler)
-        await published(bus, None, type="rare")
+        await publish_keys(bus, None, type="rare")
         await passing(consumer, 1)
         for last in (100, 101, 102):
             while await bus.latest_sequence() < last:
@@ -254,7 +255,7 @@ async def test_checkpoints_are_stored_with_the_commits_there_are(log: Log) -> No
 async def test_consumers_without_work_store_nothing(log: Log) -> None:
     async with log.bus() as bus:
         consumers: list[Consumer] = [bus.consume(f"c{place}", "a", Handler()) for place in range(20)]
-        await published(bus, None)
+        await publish_keys(bus, None)
         for consumer in consumers:
             await passing(consumer, 1)
         for consumer in consumers:
@@ -267,7 +268,7 @@ async def test_consumers_without_work_store_nothing(log: Log) -> None:
 async def test_a_pattern_of_several_parts_is_one_consumer(log: Log) -> None:
     handler = Handler()
     async with log.bus() as bus:
-        consumer = bus.consume("one", ["a", "b.*"], handler, retry=AT_ONCE)
+        consumer = bus.consume("one", ["a", "b.*"], handler, retry=FIVE_AT_ONCE)
         await bus.publish_many([(type, None) for type in ("a", "c", "b.x", "b", "b.y")])
         await passing(consumer, 5)
     assert handler.sequences == [1, 3, 5]

@@ -7,8 +7,9 @@ import pytest
 from asyncbus import Consumer, Delivery, EventBus, Retry
 from asyncbus.lanes import Order
 from asyncbus.store.consumers import Owed
-from tests.behaviour.consuming import AT_ONCE, AlarmClock, Handler, crashed, failing, keeping, passing, published, quiet
+from tests.behaviour.consuming import FIVE_AT_ONCE, Handler, crashed, failing, keeping, passing, publish_keys, quiet
 from tests.behaviour.stage import Log, ticks, until
+from tests.fakes import AlarmClock
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(40)]
 
@@ -20,7 +21,7 @@ async def left_in_flight(log: Log, folder: Path, *keys: str | None, hold: tuple[
     handler = Handler()
     handler.hold(*hold)
     async with log.bus() as bus:
-        await published(bus, *keys)
+        await publish_keys(bus, *keys)
         bus.consume("one", "a", handler, concurrency=len(keys), order=order)
         await until(lambda: sorted(handler.running) == sorted(hold))
         await quiet(bus)
@@ -39,7 +40,7 @@ async def test_what_was_in_flight_comes_again_alone_and_then_all_goes_on_at_once
     found = await left_in_flight(log, tmp_path, *[None] * 6, hold=(1, 2, 4, 5, 6))
     handler = Handler(lambda _: ticks(5))
     async with found.bus() as bus:
-        await published(bus, *[None] * 10)
+        await publish_keys(bus, *[None] * 10)
         consumer = careful(bus, handler)
         await until(lambda: len(handler.done) >= 5)
         assert handler.got[:5] == [(1, 2), (2, 2), (4, 2), (5, 2), (6, 2)]
@@ -55,7 +56,7 @@ async def test_what_waited_for_another_of_its_key_was_not_in_flight(concurrency:
     handler, again = Handler(), Handler()
     handler.hold(1)
     async with log.bus() as bus:
-        await published(bus, *["x"] * 8)
+        await publish_keys(bus, *["x"] * 8)
         bus.consume("one", "a", handler, concurrency=concurrency)
         await until(lambda: handler.running)
         await quiet(bus)
@@ -105,8 +106,8 @@ async def test_what_is_new_waits_until_the_last_suspect_has_run(log: Log, tmp_pa
     handler = Handler(failing(1, times=3))
     handler.hold(3)
     async with found.bus() as bus:
-        await published(bus, *[None] * 5)
-        consumer = careful(bus, handler, retry=AT_ONCE)
+        await publish_keys(bus, *[None] * 5)
+        consumer = careful(bus, handler, retry=FIVE_AT_ONCE)
         await until(lambda: 3 in handler.running)
         await quiet(bus)
         assert (handler.running, handler.most) == ([3], 1)
@@ -172,8 +173,8 @@ async def test_the_attempt_is_stored_before_the_handler_runs(log: Log) -> None:
     handler = Handler(look)
     store = keeping(log)
     async with EventBus(store) as bus:
-        await published(bus, None, None)
-        await passing(bus.consume("one", "a", handler, concurrency=2, retry=AT_ONCE), 2)
+        await publish_keys(bus, None, None)
+        await passing(bus.consume("one", "a", handler, concurrency=2, retry=FIVE_AT_ONCE), 2)
     assert sorted(handler.got) == [(sequence, attempt) for sequence in (1, 2) for attempt in (1, 2, 3)]
     assert stored == [attempt for _, attempt in handler.got]
 
@@ -183,7 +184,7 @@ async def test_a_retry_that_waits_at_the_crash_waits_on_and_counts_no_attempt(lo
     retry = Retry(backoff=30, jitter=False)
     handler, again = Handler(failing(1)), Handler()
     async with log.bus(clock=clock) as bus:
-        await published(bus, None, None)
+        await publish_keys(bus, None, None)
         consumer = bus.consume("one", "a", handler, retry=retry)
         await until(lambda: handler.done == [2] and consumer.waiting_for_retry)
         await bus.publish("b")

@@ -20,7 +20,7 @@ from asyncbus import (
     WouldDeadlockError,
 )
 from asyncbus.testing import FaultyStore
-from tests.behaviour.handling import ONCE, Handling, parked, publish, settled
+from tests.behaviour.consuming import ONCE, FailingHandler, parked, publish_batch, settled
 from tests.behaviour.projection import projection
 from tests.behaviour.stage import Log, ticks, until
 
@@ -32,10 +32,10 @@ pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(20)]
 
 @pytest.mark.parametrize("is_active", [True, False])
 async def test_a_seek_takes_the_dead_letters_that_come_again_and_leaves_the_others(is_active: bool, log: Log) -> None:
-    handling = Handling(failing={1, 2, 4})
+    handling = FailingHandler(failing={1, 2, 4})
     async with log.bus() as bus:
         consumer = bus.consume("one", "a", handling.handle, retry=ONCE)
-        await publish(bus, 4)
+        await publish_batch(bus, 4)
         await settled(bus)
         if not is_active:
             await consumer.close()
@@ -56,7 +56,7 @@ async def test_an_effect_that_a_seek_has_repeated_is_not_repeated_by_its_old_dea
     async with projection(tmp_path / "blocks.db") as blocks, log.bus() as bus:
         bus.consume("one", "a", blocks.handle, effects=blocks.effects, retry=ONCE)
         blocks.failing = {2}
-        await publish(bus, 2)
+        await publish_batch(bus, 2)
         await settled(bus)
         blocks.failing = set()
         await bus.seek("one", start=2)
@@ -74,7 +74,7 @@ async def test_a_dead_letter_that_was_retried_and_is_parked_again_after_a_seek_h
             blocks.failing = {1}
             await bus.seek("one", start=1)
             if not await bus.latest_sequence():
-                await publish(bus, 1)
+                await publish_batch(bus, 1)
             await settled(bus)
             blocks.failing = set()
             assert await bus.retry_dead_letters("one") == RetriedLetters(done=1)
@@ -86,9 +86,9 @@ async def test_a_consumer_that_was_deleted_begins_at_its_start_also_where_it_has
 ) -> None:
     async with projection(tmp_path / "blocks.db") as blocks, log.bus() as bus:
         consumer = bus.consume("one", "a", blocks.handle, effects=blocks.effects)
-        await publish(bus, 1, "a")
-        await publish(bus, 1, "b")
-        await publish(bus, 1, "a")
+        await publish_batch(bus, 1, "a")
+        await publish_batch(bus, 1, "b")
+        await publish_batch(bus, 1, "a")
         await settled(bus)
         await consumer.close()
         await bus.delete_consumer("one")
@@ -111,7 +111,7 @@ async def test_a_handler_that_ends_the_transaction_of_its_effect_stops_its_consu
             await getattr(blocks.connection, how)()
 
         consumer = bus.consume("one", "a", handle, effects=blocks.effects)
-        await publish(bus, 2)
+        await publish_batch(bus, 2)
         await until(lambda: consumer.error is not None)
         assert isinstance(consumer.error, ConsumerStoppedError)
         assert "transaction" in str(consumer.error)
@@ -127,7 +127,7 @@ async def test_an_event_with_effects_is_not_acknowledged_before_they_are_committ
                 await delivery.ack()
 
         bus.consume("one", "a", handle, effects=blocks.effects, retry=ONCE)
-        await publish(bus, 2)
+        await publish_batch(bus, 2)
         await settled(bus)
         [letter] = await bus.dead_letters("one")
         assert letter.error.startswith("WouldDeadlockError")
@@ -141,7 +141,7 @@ async def test_what_a_clean_end_gives_back_is_never_parked_for_it(log: Log) -> N
     for life in range(1, 4):
         async with log.bus() as bus:
             if life == 1:
-                await publish(bus, 1)
+                await publish_batch(bus, 1)
             async with bus.consume("one", "a", retry=Retry(attempts=1)) as consumer:
                 delivery = await anext(consumer)
                 assert (delivery.event.sequence, delivery.attempt) == (1, life)
@@ -151,7 +151,7 @@ async def test_what_a_clean_end_gives_back_is_never_parked_for_it(log: Log) -> N
 
 async def test_an_error_that_leaves_a_consumer_is_the_end_of_a_last_attempt(log: Log) -> None:
     async with log.bus() as bus:
-        await publish(bus, 2)
+        await publish_batch(bus, 2)
         for _ in range(2):
             with suppress(ValueError):
                 async with bus.consume("one", "a", retry=Retry(attempts=2)) as consumer:
@@ -169,9 +169,9 @@ async def test_an_error_that_leaves_a_consumer_is_the_end_of_a_last_attempt(log:
 
 async def test_what_has_ended_a_consumer_is_seen_where_nobody_holds_it(log: Log) -> None:
     async with log.bus() as bus:
-        await publish(bus, 1)
-        await bus.consume("one", "a", Handling().handle).close()
-        consumer = bus.consume("one", "b", Handling().handle)
+        await publish_batch(bus, 1)
+        await bus.consume("one", "a", FailingHandler().handle).close()
+        consumer = bus.consume("one", "b", FailingHandler().handle)
         await until(lambda: not consumer.is_open)
         await consumer.close()
         [one] = await bus.consumers()
@@ -179,7 +179,7 @@ async def test_what_has_ended_a_consumer_is_seen_where_nobody_holds_it(log: Log)
         for waiting in (bus.wait_processed("one", 1), bus.retry_dead_letters("one")):
             with pytest.raises(ConsumerPatternError):
                 await waiting
-        bus.consume("one", "a", Handling().handle)
+        bus.consume("one", "a", FailingHandler().handle)
         await bus.wait_processed("one", 1)
         [one] = await bus.consumers()
         assert one.error is None
@@ -190,7 +190,7 @@ async def test_a_writer_that_is_cancelled_while_it_clears_leaves_nobody_waiting_
     bus = EventBus(store)
     await bus.__aenter__()
     async with bus.consume("one", "a", ack="manual") as consumer:
-        await publish(bus, 1)
+        await publish_batch(bus, 1)
         delivery = await anext(consumer)
         appending, saving = store.hang("commit", nth=1), store.hang("commit", nth=2)
         bus.publish_nowait("a")
@@ -225,7 +225,7 @@ async def test_a_handler_that_would_wait_for_itself_is_told(call: str, log: Log)
                 await calls[call](bus, event)
 
         bus.consume("one", "a", handle, retry=ONCE)
-        await publish(bus, 1)
+        await publish_batch(bus, 1)
         await settled(bus)
         assert await bus.dead_letters("one") == []
 
@@ -239,7 +239,7 @@ async def test_a_handler_may_wait_for_what_its_consumer_has_passed(log: Log) -> 
             waited.append(event.sequence)
 
         bus.consume("one", "a", handle, retry=ONCE)
-        await publish(bus, 2)
+        await publish_batch(bus, 2)
         await settled(bus)
     assert waited == [1, 2]
 
@@ -260,8 +260,8 @@ async def test_a_handler_that_cannot_be_called_is_refused_at_once_and_its_name_i
     async with memory_log.bus() as bus:
         with pytest.raises(InvalidHandlerError, match="delivery"):
             bus.consume("one", "a", handler)
-        await publish(bus, 1)
-        handling = Handling()
+        await publish_batch(bus, 1)
+        handling = FailingHandler()
         bus.consume("one", "a", handling.handle)
         await settled(bus)
         assert handling.done == [1]

@@ -7,8 +7,9 @@ import pytest
 
 from asyncbus import AsyncBusError, EventBus, StoreFailedError, StoreFullError
 from asyncbus.testing import FaultyStore
-from tests.behaviour.consuming import AlarmClock, Handler, passing, published, quiet
+from tests.behaviour.consuming import Handler, passing, publish_keys, quiet
 from tests.behaviour.stage import HandClock, Log, ticks, until
+from tests.fakes import AlarmClock
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(40)]
 
@@ -24,15 +25,15 @@ async def test_on_a_full_disk_nothing_is_handed_out_and_when_there_is_room_all_g
     store = FaultyStore(log.store())
     async with EventBus(store, clock=clock) as bus:
         consumer = bus.consume("one", "a", handler)
-        await published(bus, None)
+        await publish_keys(bus, None)
         await passing(consumer, 1)
         await quiet(bus)
         caplog.clear()
-        await published(bus, *[None] * 2)
+        await publish_keys(bus, *[None] * 2)
         await passing(consumer, 3)
         await quiet(bus)
         store.fail("commit", FULL, times=4)
-        await published(bus, None)
+        await publish_keys(bus, None)
         await passing(consumer, 4)
         assert handler.got == [(sequence, 1) for sequence in range(1, 5)]
         assert clock.sleeps == [0.1, 0.2, 0.4, 0.8]
@@ -44,7 +45,7 @@ async def test_on_a_full_disk_nothing_is_handed_out_and_when_there_is_room_all_g
 async def test_an_ack_on_a_full_disk_says_so_and_is_stored_with_the_next_commit(log: Log) -> None:
     store, again = FaultyStore(log.store()), Handler()
     async with EventBus(store) as bus:
-        await published(bus, None, None)
+        await publish_keys(bus, None, None)
         deliveries = bus.consume("one", "a", ack="manual")
         delivery = await anext(deliveries)
         await quiet(bus)
@@ -64,12 +65,13 @@ async def test_a_store_that_has_failed_ends_the_consumer_with_its_error(after: b
     store, handler, again = FaultyStore(log.store()), Handler(), Handler()
     handler.hold(2)
     async with EventBus(store) as bus:
-        await published(bus, None, None)
+        await publish_keys(bus, None, None)
         consumer = bus.consume("one", "a", handler)
         deliveries = bus.consume("iterated", "a")
         await anext(deliveries)
         await until(lambda: handler.running)
         await quiet(bus)
+        assert [state.checkpoint for state in await store.consumers() if state.name == "one"] == [1]
         store.fail("commit", FAILED, times=None, after=after)
         handler.release()
         with pytest.raises(AsyncBusError):
@@ -81,14 +83,15 @@ async def test_a_store_that_has_failed_ends_the_consumer_with_its_error(after: b
         assert isinstance(deliveries.error, StoreFailedError)
     async with log.bus() as bus:
         await passing(bus.consume("one", "a", again), await bus.latest_sequence())
-    assert (2, 2) in again.got or after, "it was in flight"
+    assert 1 not in again.sequences, "it was stored as done"
+    assert after or (2, 2) in again.got, "it was in flight"
 
 
 @pytest.mark.parametrize("call", ["consumers", "dead_letter_counts", "commit"])
 async def test_a_consumer_that_cannot_take_its_name_has_the_cause_and_leaves_the_name_free(call: str, log: Log) -> None:
     store, handler = FaultyStore(log.store()), Handler()
     async with EventBus(store) as bus:
-        await published(bus, None)
+        await publish_keys(bus, None)
         store.fail(call, FAILED)  # type: ignore[arg-type]  # one of those calls
         consumer = bus.consume("one", "a", handler)
         await until(lambda: consumer.error is not None)
@@ -101,7 +104,7 @@ async def test_a_consumer_that_cannot_take_its_name_has_the_cause_and_leaves_the
 async def test_what_a_store_raises_that_is_none_of_ours_becomes_ours(log: Log) -> None:
     store = FaultyStore(log.store())
     async with EventBus(store) as bus:
-        await published(bus, None)
+        await publish_keys(bus, None)
         store.fail("read", ZeroDivisionError("a bug"), times=None)
         store.fail("consumers", ZeroDivisionError("a bug"))
         consumer = bus.consume("one", "a", Handler())
@@ -115,11 +118,11 @@ async def test_a_consumer_is_closed_in_time_while_it_waits_for_a_full_disk(log: 
     clock, handler, again = AlarmClock(), Handler(), Handler()
     store = FaultyStore(log.store())
     async with EventBus(store, clock=clock) as bus:
-        await published(bus, None)
+        await publish_keys(bus, None)
         consumer = bus.consume("one", "a", handler)
         await passing(consumer, 1)
         await quiet(bus)
-        await published(bus, None)
+        await publish_keys(bus, None)
         await passing(consumer, 2)
         await quiet(bus)
         store.fail("commit", FULL, times=None)

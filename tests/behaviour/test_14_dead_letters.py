@@ -1,15 +1,15 @@
-"""What a consumer cannot handle is a dead letter: told in full, found again, and no hindrance to what comes after."""
+"""What a consumer cannot handle is a dead letter: told in full, and no hindrance to what comes after."""
 
 import asyncio
 import logging
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Literal
 
 import pytest
 
-from asyncbus import ConsumerStoppedError, Delivery, Event, InvalidOptionError, Reject, Retry
-from tests.behaviour.handling import AT_ONCE, ONCE, Handling, parked, parked_events, publish, settled
-from tests.behaviour.stage import HandClock, Log, until
+from asyncbus import ConsumerStoppedError, Delivery, Event, Reject, Retry
+from tests.behaviour.consuming import ONCE, THREE_AT_ONCE, FailingHandler, parked, publish_batch, settled
+from tests.behaviour.stage import HandClock, Log
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(20)]
 
@@ -49,10 +49,10 @@ async def test_an_event_that_always_fails_is_parked_with_all_that_is_known_of_it
 
 @pytest.mark.fault(56)
 async def test_events_before_and_after_it_are_handled(log: Log) -> None:
-    handling = Handling(failing=[2, 5])
+    handling = FailingHandler(failing=[2, 5])
     async with log.bus() as bus:
-        consumer = bus.consume("one", "a", handling.handle, retry=AT_ONCE)
-        await publish(bus, 6)
+        consumer = bus.consume("one", "a", handling.handle, retry=THREE_AT_ONCE)
+        await publish_batch(bus, 6)
         await settled(bus)
 
         assert handling.done == [1, 3, 4, 6]
@@ -62,11 +62,11 @@ async def test_events_before_and_after_it_are_handled(log: Log) -> None:
 
 
 async def test_other_consumers_of_the_same_event_know_nothing_of_it(log: Log) -> None:
-    failing, fine = Handling(failing=[1]), Handling()
+    failing, fine = FailingHandler(failing=[1]), FailingHandler()
     async with log.bus() as bus:
         bus.consume("failing", "a", failing.handle, retry=ONCE)
         bus.consume("fine", "a", fine.handle, retry=ONCE)
-        await publish(bus, 2)
+        await publish_batch(bus, 2)
         await settled(bus, "failing")
         await settled(bus, "fine")
 
@@ -75,10 +75,10 @@ async def test_other_consumers_of_the_same_event_know_nothing_of_it(log: Log) ->
 
 
 async def test_a_reject_parks_at_once_with_its_reason(log: Log) -> None:
-    handling = Handling(failing=[1], error=Reject("page 7 is not mapped"))
+    handling = FailingHandler(failing=[1], error=Reject("page 7 is not mapped"))
     async with log.bus() as bus:
-        bus.consume("one", "a", handling.handle, retry=AT_ONCE)
-        await publish(bus, 1)
+        bus.consume("one", "a", handling.handle, retry=THREE_AT_ONCE)
+        await publish_batch(bus, 1)
         await settled(bus)
 
         [letter] = await bus.dead_letters()
@@ -86,10 +86,10 @@ async def test_a_reject_parks_at_once_with_its_reason(log: Log) -> None:
 
 
 async def test_an_exception_that_is_not_to_be_retried_parks_at_once(log: Log) -> None:
-    handling = Handling(failing=[1])
+    handling = FailingHandler(failing=[1])
     async with log.bus() as bus:
         bus.consume("one", "a", handling.handle, retry=Retry(attempts=5, on=OSError))
-        await publish(bus, 1)
+        await publish_batch(bus, 1)
         await settled(bus)
 
         [letter] = await bus.dead_letters()
@@ -103,7 +103,7 @@ async def test_a_handler_that_hangs_ends_as_a_dead_letter_that_says_so(log: Log)
 
     async with log.bus() as bus:
         bus.consume("one", "a", hang, retry=ONCE, timeout=0.01)
-        await publish(bus, 1)
+        await publish_batch(bus, 1)
         await settled(bus)
 
         [letter] = await bus.dead_letters()
@@ -112,7 +112,7 @@ async def test_a_handler_that_hangs_ends_as_a_dead_letter_that_says_so(log: Log)
 
 async def test_who_iterates_parks_by_reject_and_by_a_last_nak(log: Log) -> None:
     async with log.bus() as bus, bus.consume("one", "a", retry=ONCE, ack="manual") as deliveries:
-        await publish(bus, 3)
+        await publish_batch(bus, 3)
         await (await anext(deliveries)).reject("never")
         assert [letter.error for letter in await bus.dead_letters()] == ["never"], "stored when it returns"
         await (await anext(deliveries)).nak(reason="not now")
@@ -126,10 +126,10 @@ async def test_who_iterates_parks_by_reject_and_by_a_last_nak(log: Log) -> None:
 
 
 async def test_of_many_failures_the_last_are_kept(log: Log) -> None:
-    handling = Handling(failing=[1])
+    handling = FailingHandler(failing=[1])
     async with log.bus() as bus:
         bus.consume("one", "a", handling.handle, retry=Retry(attempts=50, backoff=0))
-        await publish(bus, 1)
+        await publish_batch(bus, 1)
         await settled(bus)
 
         [letter] = await bus.dead_letters()
@@ -138,10 +138,10 @@ async def test_of_many_failures_the_last_are_kept(log: Log) -> None:
 
 
 async def test_an_endless_traceback_is_cut_at_its_beginning(log: Log) -> None:
-    handling = Handling(failing=[1], error=ValueError("x" * 100_000 + "the end"))
+    handling = FailingHandler(failing=[1], error=ValueError("x" * 100_000 + "the end"))
     async with log.bus() as bus:
         bus.consume("one", "a", handling.handle, retry=ONCE)
-        await publish(bus, 1)
+        await publish_batch(bus, 1)
         await settled(bus)
 
         [letter] = await bus.dead_letters()
@@ -150,11 +150,11 @@ async def test_an_endless_traceback_is_cut_at_its_beginning(log: Log) -> None:
 
 
 async def test_it_is_logged_as_an_error_with_the_event(log: Log, caplog: pytest.LogCaptureFixture) -> None:
-    handling = Handling(failing=[1])
+    handling = FailingHandler(failing=[1])
     with caplog.at_level(logging.WARNING, "asyncbus"):
         async with log.bus() as bus:
             bus.consume("one", "a", handling.handle, retry=Retry(attempts=2, backoff=0))
-            await publish(bus, 1)
+            await publish_batch(bus, 1)
             await settled(bus)
 
     assert [(record.levelname, record.message) for record in caplog.records] == [
@@ -171,10 +171,10 @@ async def test_it_is_logged_as_an_error_with_the_event(log: Log, caplog: pytest.
 
 @pytest.mark.parametrize("again", [False, True])
 async def test_a_consumer_that_is_to_stop_there_stops_and_begins_with_that_event(again: bool, log: Log) -> None:
-    handling = Handling(failing=[2])
+    handling = FailingHandler(failing=[2])
     async with log.bus() as bus:
         consumer = bus.consume("one", "a", handling.handle, retry=ONCE, on_exhausted="stop")
-        await publish(bus, 3)
+        await publish_batch(bus, 3)
         with pytest.raises(ConsumerStoppedError, match="at event 2: ValueError: no such block; mend the cause"):
             await settled(bus)
         await consumer.close()
@@ -195,10 +195,10 @@ async def test_a_consumer_that_is_to_stop_there_stops_and_begins_with_that_event
 
 
 async def test_a_consumer_that_is_to_skip_goes_on_and_says_so(log: Log, caplog: pytest.LogCaptureFixture) -> None:
-    handling = Handling(failing=[2])
+    handling = FailingHandler(failing=[2])
     async with log.bus() as bus:
         consumer = bus.consume("one", "a", handling.handle, retry=ONCE, on_exhausted="skip")
-        await publish(bus, 3)
+        await publish_batch(bus, 3)
         await settled(bus)
 
         assert (handling.done, await bus.dead_letters()) == ([1, 3], [])
@@ -207,10 +207,10 @@ async def test_a_consumer_that_is_to_skip_goes_on_and_says_so(log: Log, caplog: 
 
 
 async def test_one_dead_letter_more_than_there_may_be_stops_it_and_loses_nothing(log: Log) -> None:
-    handling = Handling(failing=range(1, 9))
+    handling = FailingHandler(failing=range(1, 9))
     async with log.bus() as bus:
         bus.consume("one", "a", handling.handle, retry=ONCE, max_dead_letters=2)
-        await publish(bus, 4)
+        await publish_batch(bus, 4)
         with pytest.raises(ConsumerStoppedError, match="it has 2 dead letters, retry or discard them"):
             await settled(bus)
     async with log.bus() as bus:
@@ -229,120 +229,8 @@ async def test_a_handler_may_reject_by_its_delivery(mode: Literal["auto", "manua
         await delivery.reject("not mine")
 
     async with log.bus() as bus:
-        bus.consume("one", "a", handle, retry=AT_ONCE, ack=mode)
-        await publish(bus, 2)
+        bus.consume("one", "a", handle, retry=THREE_AT_ONCE, ack=mode)
+        await publish_batch(bus, 2)
         await settled(bus)
 
         assert [(letter.attempts, letter.error) for letter in await bus.dead_letters()] == [(1, "not mine")] * 2
-
-
-# -------------------------------------------------------------------------------------------------------- finding them
-
-
-async def test_they_are_listed_in_the_order_of_parking_and_filtered(log: Log) -> None:
-    clock = HandClock()
-    moments: list[datetime] = []
-
-    def handle(event: Event) -> None:
-        clock.advance(1)
-        moments.append(datetime.fromtimestamp(clock.now() / 1e6, UTC))
-        raise ValueError
-
-    async with log.bus(clock=clock) as bus:
-        bus.consume("one", "*", handle, retry=ONCE, order="strict")
-        await bus.publish_many([("a", 1), ("a.b", 2), ("c", 3), ("a.c", 4)])
-        await settled(bus, "one")
-        bus.consume("two", "c", handle, retry=ONCE)
-        await settled(bus, "two")
-
-        assert parked(await bus.dead_letters()) == [1, 2, 3, 4, 3]
-        assert parked(await bus.dead_letters("two")) == [3]
-        assert parked(await bus.dead_letters("three")) == []
-        assert parked(await bus.dead_letters(pattern="a.*")) == [2, 4]
-        assert parked(await bus.dead_letters("one", start=2, stop=4)) == [2, 3]
-        assert parked(await bus.dead_letters("one", start=moments[1], stop=moments[3])) == [2, 3]
-        assert parked(await bus.dead_letters("one", ["a", "c"], start=2)) == [3]
-        assert parked(await bus.dead_letters(limit=2)) == [1, 2]
-
-
-async def test_pages_go_on_after_the_last_number(log: Log) -> None:
-    async with log.bus() as bus:
-        await parked_events(bus, 25)
-        found: list[int] = []
-        after = 0
-        while page := await bus.dead_letters("one", after=after, limit=10):
-            assert len(page) <= 10
-            found += parked(page)
-            after = page[-1].number
-        assert found == list(range(1, 26))
-
-
-@pytest.mark.parametrize(
-    ("options", "named"),
-    [
-        ({"limit": 0}, "limit"),
-        ({"after": -1}, "after"),
-        ({"start": "yesterday"}, "start"),
-        ({"stop": 0}, "stop"),
-        ({"consumer": 5}, "consumer"),
-    ],
-)
-async def test_what_cannot_be_asked_for_is_refused(options: dict[str, Any], named: str, log: Log) -> None:
-    async with log.bus() as bus:
-        with pytest.raises(InvalidOptionError) as refused:
-            await bus.dead_letters(**options)
-        assert refused.value.option == named
-
-
-# --------------------------------------------------------------------------------------------------- how long they live
-
-
-async def test_they_outlive_the_bus_and_the_events_themselves(log: Log) -> None:
-    async with log.bus() as bus:
-        await parked_events(bus, 3)
-        await bus.clear()
-        assert await bus.query() == []
-        assert [letter.event.data for letter in await bus.dead_letters()] == [1, 2, 3]
-    async with log.bus() as bus:
-        letters = await bus.dead_letters()
-        assert [letter.event.data for letter in letters] == [1, 2, 3]
-
-        handling = Handling()
-        bus.consume("one", "a", handling.handle)
-        assert (await bus.retry_dead_letters("one")).done == 3
-        assert handling.done == [1, 2, 3]
-
-
-async def test_discarded_ones_are_gone_for_good(log: Log) -> None:
-    async with log.bus() as bus:
-        await parked_events(bus, 6)
-        assert await bus.discard_dead_letters("one", start=2, stop=4) == 2
-        assert await bus.discard_dead_letters("one", limit=1) == 1
-        assert await bus.discard_dead_letters("two") == 0
-        assert parked(await bus.dead_letters()) == [4, 5, 6]
-        assert bus.statistics().consumers[0].dead_letters == 3
-    async with log.bus() as bus:
-        assert await bus.discard_dead_letters("one") == 3, "it need not be active"
-        assert await bus.dead_letters() == []
-        handling = Handling()
-        bus.consume("one", "a", handling.handle)
-        await settled(bus)
-        assert handling.got == []
-
-
-async def test_more_than_a_page_of_them_is_discarded(log: Log) -> None:
-    async with log.bus() as bus:
-        await parked_events(bus, 600)
-        assert await bus.discard_dead_letters("one", limit=550) == 550
-        assert parked(await bus.dead_letters()) == list(range(551, 601))
-
-
-async def test_a_consumer_counts_those_of_earlier_lives(log: Log) -> None:
-    async with log.bus() as bus:
-        await parked_events(bus, 2)
-    handling = Handling(failing=[3])
-    async with log.bus() as bus:
-        consumer = bus.consume("one", "a", handling.handle, retry=ONCE)
-        await publish(bus, 1)
-        await until(lambda: consumer.checkpoint == 3)
-        assert consumer.statistics().dead_letters == 3

@@ -1,4 +1,4 @@
-"""Durable consumers: a delivery has one outcome, given in time, by whom it was handed to; iterating loses none."""
+"""Durable consumers: a delivery has one outcome, given in time, by whom it was handed to."""
 
 import asyncio
 from typing import Any
@@ -6,19 +6,11 @@ from typing import Any
 import pytest
 
 import asyncbus
-from asyncbus import (
-    BusClosedError,
-    ConsumerClosedError,
-    Delivery,
-    InvalidOptionError,
-    Retry,
-    StaleAckError,
-    SubscriptionBusyError,
-    UnknownAckError,
-)
+from asyncbus import ConsumerClosedError, Delivery, InvalidOptionError, Retry, StaleAckError, UnknownAckError
 from asyncbus.testing import FaultyStore
-from tests.behaviour.consuming import AT_ONCE, AlarmClock, Handler, passing, published
+from tests.behaviour.consuming import FIVE_AT_ONCE, Handler, passing, publish_keys
 from tests.behaviour.stage import Log, ticks, until
+from tests.fakes import AlarmClock
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(40)]
 
@@ -45,7 +37,7 @@ OUTCOMES = pytest.mark.parametrize("outcome", [ack, nak, reject, in_progress], i
 async def test_with_automatic_acknowledgement_asking_for_the_next_one_is_the_ack(log: Log) -> None:
     again = Handler()
     async with log.bus() as bus:
-        await published(bus, None, None, None)
+        await publish_keys(bus, None, None, None)
         async with bus.consume("one", "a") as deliveries:
             got = []
             async for delivery in deliveries:
@@ -60,7 +52,7 @@ async def test_with_automatic_acknowledgement_asking_for_the_next_one_is_the_ack
 
 async def test_with_manual_acknowledgement_only_an_ack_is_an_ack(log: Log) -> None:
     async with log.bus() as bus:
-        await published(bus, None, None, None)
+        await publish_keys(bus, None, None, None)
         async with bus.consume("one", "a", ack="manual") as deliveries:
             got = [await anext(deliveries) for _ in range(3)]
             assert [(each.event.sequence, each.attempt, each.redelivered) for each in got] == [
@@ -80,7 +72,7 @@ async def test_a_handler_with_manual_acknowledgement_may_leave_it_to_somebody_el
 
     handler = Handler(hand_on)
     async with log.bus() as bus:
-        await published(bus, None, None)
+        await publish_keys(bus, None, None)
         consumer = bus.consume("one", "a", handler, ack="manual")
         await until(lambda: handler.done == [1, 2])
         assert (consumer.checkpoint, consumer.statistics().in_flight) == (0, 2)
@@ -91,7 +83,7 @@ async def test_a_handler_with_manual_acknowledgement_may_leave_it_to_somebody_el
 
 async def test_an_outcome_is_stored_when_it_returns(log: Log) -> None:
     async with log.bus() as bus:
-        await published(bus, *[None] * 3)
+        await publish_keys(bus, *[None] * 3)
         deliveries = bus.consume("one", "a", ack="manual", retry=Retry(backoff=60))
         first, second, third = [await anext(deliveries) for _ in range(3)]
         for outcome, checkpoint, waiting in ((first.ack, 1, 0), (second.nak, 1, 1), (third.reject, 1, 1)):
@@ -105,7 +97,7 @@ async def test_an_outcome_is_stored_when_it_returns(log: Log) -> None:
 async def test_a_nak_says_when_the_event_comes_again(log: Log) -> None:
     clock = AlarmClock()
     async with log.bus(clock=clock) as bus:
-        await published(bus, None)
+        await publish_keys(bus, None)
         deliveries = bus.consume("one", "a", ack="manual", retry=Retry(backoff=7, jitter=False))
         for attempt, delay, slept in ((1, 2.5, 2.5), (2, 0, 0), (3, None, 28)):
             delivery = await anext(deliveries)
@@ -119,7 +111,7 @@ async def test_a_nak_says_when_the_event_comes_again(log: Log) -> None:
 
 async def test_a_nak_at_the_last_attempt_parks_with_its_reason(log: Log) -> None:
     async with log.bus() as bus:
-        await published(bus, None)
+        await publish_keys(bus, None)
         deliveries = bus.consume("one", "a", ack="manual", retry=Retry(attempts=2, backoff=0))
         for reason in ("first", "second"):
             await (await anext(deliveries)).nak(reason=reason)
@@ -134,7 +126,7 @@ async def test_a_nak_at_the_last_attempt_parks_with_its_reason(log: Log) -> None
 @pytest.mark.parametrize("delay", [-1, float("nan"), "soon", True])
 async def test_a_delay_that_is_none_is_refused_and_the_event_stays_in_flight(delay: Any, memory_log: Log) -> None:
     async with memory_log.bus() as bus:
-        await published(bus, None)
+        await publish_keys(bus, None)
         delivery = await anext(bus.consume("one", "a", ack="manual"))
         with pytest.raises(InvalidOptionError, match="delay"):
             await delivery.nak(delay)
@@ -148,8 +140,8 @@ async def test_a_delay_that_is_none_is_refused_and_the_event_stays_in_flight(del
 @pytest.mark.parametrize("first", [ack, nak, reject], ids=lambda outcome: outcome.__name__)
 async def test_a_delivery_has_one_outcome(first: Any, outcome: Any, memory_log: Log) -> None:
     async with memory_log.bus() as bus:
-        await published(bus, None)
-        deliveries = bus.consume("one", "a", ack="manual", retry=AT_ONCE)
+        await publish_keys(bus, None)
+        deliveries = bus.consume("one", "a", ack="manual", retry=FIVE_AT_ONCE)
         delivery = await anext(deliveries)
         await first(delivery)
         with pytest.raises(UnknownAckError) as caught:
@@ -167,8 +159,8 @@ async def test_an_outcome_after_the_timeout_is_refused_and_that_of_the_next_atte
     outcome: Any, memory_log: Log
 ) -> None:
     async with memory_log.bus() as bus:
-        await published(bus, None)
-        deliveries = bus.consume("one", "a", ack="manual", timeout=0.03, retry=AT_ONCE)
+        await publish_keys(bus, None)
+        deliveries = bus.consume("one", "a", ack="manual", timeout=0.03, retry=FIVE_AT_ONCE)
         late = await anext(deliveries)
         again = await anext(deliveries)
         assert (late.event.sequence, again.event.sequence, again.attempt) == (1, 1, 2)
@@ -181,7 +173,7 @@ async def test_an_outcome_after_the_timeout_is_refused_and_that_of_the_next_atte
 
 async def test_in_progress_puts_the_timeout_off(memory_log: Log) -> None:
     async with memory_log.bus() as bus:
-        await published(bus, None)
+        await publish_keys(bus, None)
         deliveries = bus.consume("one", "a", ack="manual", timeout=0.1)
         delivery = await anext(deliveries)
         for _ in range(5):
@@ -194,7 +186,7 @@ async def test_in_progress_puts_the_timeout_off(memory_log: Log) -> None:
 @OUTCOMES
 async def test_an_outcome_after_the_close_is_refused_and_the_event_comes_again(outcome: Any, memory_log: Log) -> None:
     async with memory_log.bus() as bus:
-        await published(bus, None)
+        await publish_keys(bus, None)
         deliveries = bus.consume("one", "a", ack="manual")
         delivery = await anext(deliveries)
         await deliveries.close()
@@ -211,7 +203,7 @@ async def test_an_outcome_after_the_close_is_refused_and_the_event_comes_again(o
 @pytest.mark.fault(68)
 async def test_an_outcome_from_before_a_seek_is_stale(outcome: Any, memory_log: Log) -> None:
     async with memory_log.bus() as bus:
-        await published(bus, None, None)
+        await publish_keys(bus, None, None)
         deliveries = bus.consume("one", "a", ack="manual")
         before = await anext(deliveries)
         await bus.seek("one", start=1)
@@ -233,7 +225,7 @@ async def test_a_seek_waits_for_the_handlers_at_work_and_for_no_outcome_beyond(l
     handler = Handler(keep)
     handler.hold(2)
     async with log.bus() as bus:
-        await published(bus, None, None)
+        await publish_keys(bus, None, None)
         consumer = bus.consume("one", "a", handler, ack="manual")
         await until(lambda: handler.running == [2])
         seeking = asyncio.create_task(bus.seek("one", start=2))
@@ -254,7 +246,7 @@ async def test_a_seek_waits_for_the_handlers_at_work_and_for_no_outcome_beyond(l
 async def test_an_outcome_is_stale_also_where_a_commit_was_under_way_during_the_seek(log: Log) -> None:
     store = FaultyStore(log.store())
     async with asyncbus.EventBus(store) as bus:
-        await published(bus, None, None)
+        await publish_keys(bus, None, None)
         deliveries = bus.consume("one", "a", ack="manual")
         first, second = await anext(deliveries), await anext(deliveries)
         held = store.hang("commit")
@@ -270,8 +262,8 @@ async def test_an_outcome_is_stale_also_where_a_commit_was_under_way_during_the_
 
 async def test_the_time_of_a_delivery_from_before_a_seek_does_not_run_out_on_what_comes_after(memory_log: Log) -> None:
     async with memory_log.bus() as bus:
-        await published(bus, None, None, None)
-        deliveries = bus.consume("one", "a", ack="manual", timeout=0.05, retry=AT_ONCE)
+        await publish_keys(bus, None, None, None)
+        deliveries = bus.consume("one", "a", ack="manual", timeout=0.05, retry=FIVE_AT_ONCE)
         await anext(deliveries)
         await bus.seek("one", start=3)
         delivery = await anext(deliveries)
@@ -280,104 +272,3 @@ async def test_the_time_of_a_delivery_from_before_a_seek_does_not_run_out_on_wha
         await asyncio.sleep(0.1)
         assert (deliveries.checkpoint, deliveries.statistics().failed, waiting.done()) == (3, 0, False)
         waiting.cancel()
-
-
-# ----------------------------------------------------------------------------------------------------------- iterating
-
-
-@pytest.mark.fault(72)
-@pytest.mark.parametrize("turns", range(12))
-async def test_cancelling_who_waits_for_the_next_one_loses_none(turns: int, memory_log: Log) -> None:
-    got: list[tuple[int, int]] = []
-    async with memory_log.bus() as bus:
-        deliveries = bus.consume("one", "a")
-        publishing = asyncio.create_task(published(bus, *[None] * 10))
-        while len(got) < 10:
-            waiting = asyncio.ensure_future(anext(deliveries))
-            await ticks(turns)
-            waiting.cancel()
-            await asyncio.wait([waiting])
-            if not waiting.cancelled():
-                got.append((waiting.result().event.sequence, waiting.result().attempt))
-            elif turns < 4:  # it never gets that far
-                delivery = await anext(deliveries)
-                got.append((delivery.event.sequence, delivery.attempt))
-        await publishing
-    assert got == [(sequence, 1) for sequence in range(1, 11)]
-
-
-async def test_where_several_tasks_wait_what_one_was_woken_for_goes_to_another_when_it_is_cancelled(log: Log) -> None:
-    async with log.bus() as bus:
-        deliveries = bus.consume("one", "a", ack="manual")
-        first, second = [asyncio.ensure_future(anext(deliveries)) for _ in range(2)]
-        await until(lambda: len(deliveries._hungry) == 2)
-        publishing = asyncio.create_task(bus.publish("a"))
-        await until(lambda: deliveries._ready or first.done())
-        first.cancel()
-        await until(lambda: first.done() and (second.done() or not first.cancelled()))
-        await (second if first.cancelled() else first).result().ack()
-        await publishing
-        second.cancel()
-
-
-async def test_an_ack_lets_the_next_of_its_key_go_to_who_waits_already(log: Log) -> None:
-    async with log.bus() as bus:
-        await published(bus, "x", "x", "x")
-        deliveries = bus.consume("one", "a", ack="manual")
-        delivery = await anext(deliveries)
-        for outcome, sequence in ((ack, 2), (reject, 3)):
-            waiting = asyncio.ensure_future(anext(deliveries))
-            await ticks(50)
-            assert not waiting.done()
-            await outcome(delivery)
-            delivery = await waiting
-            assert delivery.event.sequence == sequence
-
-
-async def test_an_outcome_lets_the_next_one_go_also_where_it_was_begun_ahead(log: Log) -> None:
-    """As it is where commits take longer than what is done with an event."""
-    store = FaultyStore(log.store())
-    store.slow("commit", 0.002)
-    async with asyncbus.EventBus(store) as bus:
-        await bus.publish_many([("a", None)] * 80)
-        deliveries = bus.consume("one", "a", ack="manual", order="strict")
-        delivery = await anext(deliveries)
-        for sequence in range(2, 81):
-            waiting = asyncio.ensure_future(anext(deliveries))
-            await ticks(3)
-            saying = asyncio.create_task(delivery.reject() if sequence % 3 else delivery.ack())
-            delivery = await waiting
-            await saying
-            assert delivery.event.sequence == sequence
-
-
-async def test_what_is_iterated_has_no_handler_and_a_bus_that_is_open(log: Log) -> None:
-    bus = log.bus()
-    early = bus.consume("early", "a")
-    with pytest.raises(BusClosedError):
-        await anext(early)
-    async with bus:
-        await published(bus, None)
-        assert (await anext(early)).event.sequence == 1
-        with pytest.raises(SubscriptionBusyError, match="handler"):
-            await anext(bus.consume("handled", "a", Handler()))
-
-
-async def test_closing_ends_the_iteration(log: Log) -> None:
-    async with log.bus() as bus:
-        deliveries = bus.consume("one", "a")
-        waiting = asyncio.ensure_future(anext(deliveries, None))
-        await ticks(20)
-        await deliveries.close()
-        assert await waiting is None
-        assert [delivery async for delivery in deliveries] == []
-
-
-async def test_a_delivery_that_was_held_on_to_counts_as_an_attempt(log: Log) -> None:
-    """It was handed out, and nobody has said that nothing was done with it."""
-    async with log.bus() as bus:
-        await published(bus, None, None)
-        for attempt in (1, 2, 3):
-            async with bus.consume("one", "a", ack="manual") as deliveries:
-                first, second = await anext(deliveries), await anext(deliveries)
-                assert (first.attempt, second.attempt) == (attempt, attempt)

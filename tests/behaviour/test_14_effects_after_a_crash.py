@@ -8,15 +8,12 @@ from typing import Any
 
 import pytest
 
-from asyncbus import Retry
 from asyncbus.store.consumers import ConsumerState, ConsumerStore, Owed
-from tests.behaviour.handling import ONCE, parked, publish, settled
+from tests.behaviour.consuming import ONCE, THREE_AT_ONCE, parked, publish_batch, settled
 from tests.behaviour.projection import projection
 from tests.behaviour.stage import Log
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(20)]
-
-THREE = Retry(attempts=3, backoff=0)
 
 
 async def crashed(log: Log, **state: Any) -> None:
@@ -37,11 +34,11 @@ async def test_what_had_its_effect_is_not_parked_for_the_attempts_of_which_nobod
     async with projection(tmp_path / "blocks.db") as blocks:
         async with log.bus() as bus:
             bus.consume("one", "a", blocks.handle, effects=blocks.effects)
-            await publish(bus, 1)
+            await publish_batch(bus, 1)
             await settled(bus)
         await crashed(log, settled_to=1, begun_to=1, owed={1: Owed(3)}, alone=1)
         async with log.bus() as bus:
-            consumer = bus.consume("one", "a", blocks.handle, effects=blocks.effects, retry=THREE)
+            consumer = bus.consume("one", "a", blocks.handle, effects=blocks.effects, retry=THREE_AT_ONCE)
             await settled(bus)
             assert (consumer.checkpoint, await bus.dead_letters()) == (1, [])
         assert (blocks.got, await blocks.rows()) == ([1], [1])
@@ -54,9 +51,9 @@ async def test_a_database_that_has_not_heard_of_a_dead_letter_is_no_older_copy(l
         blocks.failing = {1}
         async with log.bus() as bus:
             bus.consume("one", "a", blocks.handle, effects=blocks.effects, retry=ONCE)
-            await publish(bus, 2)
+            await publish_batch(bus, 2)
             await settled(bus)
-            await publish(bus, 1)
+            await publish_batch(bus, 1)
             await settled(bus)
         state = '{"applied":[[2,2]]}'
         await blocks.connection.execute("UPDATE asyncbus_checkpoints SET state = ?", (state,))
@@ -71,7 +68,7 @@ async def test_a_database_that_has_not_heard_of_a_dead_letter_is_no_older_copy(l
                 attempts.append(delivery.attempt)
                 await blocks.handle(event)
 
-            bus.consume("one", "a", handle, effects=blocks.effects, retry=THREE)
+            bus.consume("one", "a", handle, effects=blocks.effects, retry=THREE_AT_ONCE)
             await settled(bus)
             assert attempts == [2], "how often it was handed out is still known"
             assert (await blocks.rows(), parked(await bus.dead_letters())) == ([2, 3], [1])
@@ -80,7 +77,7 @@ async def test_a_database_that_has_not_heard_of_a_dead_letter_is_no_older_copy(l
 @pytest.mark.fault(61)
 async def test_a_clean_end_in_between_makes_no_suspect_an_event_that_was_never_handed_out(log: Log) -> None:
     async with log.bus() as bus:
-        await publish(bus, 3)
+        await publish_batch(bus, 3)
     await crashed(log, begun_to=3)
     for sequence in (1, 2, 3):
         async with log.bus() as bus, bus.consume("one", "a", ack="manual") as deliveries:
@@ -91,10 +88,10 @@ async def test_a_clean_end_in_between_makes_no_suspect_an_event_that_was_never_h
 
 async def test_a_dead_letter_of_a_crash_tells_of_the_attempt(log: Log) -> None:
     async with log.bus() as bus:
-        await publish(bus, 1)
+        await publish_batch(bus, 1)
     await crashed(log, settled_to=1, begun_to=1, owed={1: Owed(3)}, alone=1)
     async with log.bus() as bus:
-        async with bus.consume("one", "a", retry=THREE):
+        async with bus.consume("one", "a", retry=THREE_AT_ONCE):
             await settled(bus)
         [letter] = await bus.dead_letters()
         assert letter.attempts == 3

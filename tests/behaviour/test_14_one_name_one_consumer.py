@@ -23,7 +23,7 @@ from asyncbus import (
     StartBeyondHeadError,
 )
 from asyncbus.store.consumers import ConsumerState
-from tests.behaviour.consuming import Handler, keeping, passing, published, quiet
+from tests.behaviour.consuming import Handler, keeping, passing, publish_keys, quiet
 from tests.behaviour.stage import Log, ticks, until
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(40)]
@@ -44,13 +44,13 @@ async def ended(consumer: Consumer) -> AsyncBusError:
 async def test_a_name_that_is_taken_is_refused_at_the_call_and_nothing_changes_for_its_holder(log: Log) -> None:
     handler = Handler()
     async with log.bus() as bus:
-        await published(bus, None)
+        await publish_keys(bus, None)
         consumer = bus.consume("one", "a", handler)
         for pattern, other in (("a", handler), ("b", None)):
             with pytest.raises(ConsumerInUseError, match="'one' is active on this bus already") as caught:
                 bus.consume("one", pattern, other)
             assert caught.value.name == "one"
-        await published(bus, None)
+        await publish_keys(bus, None)
         await passing(consumer, 2)
     assert handler.got == [(1, 1), (2, 1)]
 
@@ -64,7 +64,7 @@ async def test_a_name_is_taken_from_when_it_is_registered_though_the_bus_is_not_
     async with bus:
         with pytest.raises(ConsumerInUseError):
             bus.consume("one", "a", handler)
-        await published(bus, None)
+        await publish_keys(bus, None)
         await passing(consumer, 1)
     assert handler.got == [(1, 1)]
 
@@ -73,7 +73,7 @@ async def test_a_name_is_free_when_its_holder_is_closed_and_not_before(log: Log)
     handler = Handler()
     handler.hold(1)
     async with log.bus() as bus:
-        await published(bus, None, None)
+        await publish_keys(bus, None, None)
         consumer = bus.consume("one", "a", handler)
         await until(lambda: handler.running)
         closing = asyncio.create_task(consumer.close())
@@ -91,7 +91,7 @@ async def test_a_name_that_was_registered_and_closed_before_the_bus_opens_is_fre
     await bus.consume("one", "a", handler).close()
     consumer = bus.consume("one", "a", handler)
     async with bus:
-        await published(bus, None)
+        await publish_keys(bus, None)
         await passing(consumer, 1)
     assert handler.got == [(1, 1)]
 
@@ -109,7 +109,7 @@ async def test_a_holder_whose_name_was_taken_over_stores_nothing_more_and_ends(l
     """By another process, say, with a store that lets several write."""
     store = keeping(log)
     async with EventBus(store) as bus:
-        await published(bus, None, None)
+        await publish_keys(bus, None, None)
         deliveries = bus.consume("one", "a", ack="manual")
         delivery = await anext(deliveries)
         [state] = await store.consumers()
@@ -131,7 +131,7 @@ async def test_another_pattern_for_a_name_is_an_error_that_says_what_to_do(
 ) -> None:
     handler = Handler()
     async with log.bus() as bus:
-        await published(bus, None)
+        await publish_keys(bus, None)
         await passing(bus.consume("one", "a", handler), 1)
     async with log.bus() as bus:
         error = await ended(bus.consume("one", found, handler))
@@ -149,17 +149,17 @@ async def test_another_pattern_for_a_name_is_an_error_that_says_what_to_do(
 async def test_the_same_pattern_in_other_words_is_the_same(log: Log) -> None:
     handler = Handler()
     async with log.bus() as bus:
-        await published(bus, None)
+        await publish_keys(bus, None)
         await passing(bus.consume("one", ["b", "a"], handler), 1)
     async with log.bus() as bus:
-        await published(bus, None)
+        await publish_keys(bus, None)
         await passing(bus.consume("one", ["a", "b", "a"], handler), 2)
     assert handler.sequences == [1, 2]
 
 
 async def test_a_start_beyond_the_head_leaves_no_consumer_behind(log: Log) -> None:
     async with log.bus() as bus:
-        await published(bus, None)
+        await publish_keys(bus, None)
         assert isinstance(await ended(bus.consume("one", "a", Handler(), start=3)), StartBeyondHeadError)
         assert await bus.consumers() == []
 
@@ -175,7 +175,7 @@ async def test_a_checkpoint_beyond_the_head_is_an_error_and_nothing_is_skipped(l
     await store.commit((), [ConsumerState(name="one", pattern="a", checkpoint=7, settled_to=7, begun_to=7)])
     await store.close()
     async with log.bus() as bus:
-        await published(bus, None, None)
+        await publish_keys(bus, None, None)
         error = await ended(bus.consume("one", "a", handler))
         assert isinstance(error, CheckpointAheadError)
         assert (error.name, error.checkpoint, error.head) == ("one", 7, 2)
@@ -184,7 +184,7 @@ async def test_a_checkpoint_beyond_the_head_is_an_error_and_nothing_is_skipped(l
             await anext(bus.consume("one", "a"))
         await bus.seek("one", start="latest")
         consumer = bus.consume("one", "a", handler)
-        await published(bus, None)
+        await publish_keys(bus, None)
         await passing(consumer, 3)
     assert handler.sequences == [3]
 
@@ -197,7 +197,7 @@ async def test_an_older_copy_of_the_log_beside_newer_effects_is_noticed(file_log
 
         async def live(log: Log, *, events: int, upto: int) -> None:
             async with log.bus() as bus:
-                await published(bus, *[None] * events)
+                await publish_keys(bus, *[None] * events)
                 consumer = bus.consume("one", "a", lambda event: None, effects=SQLiteEffects(database))
                 await passing(consumer, upto)
 
@@ -205,7 +205,7 @@ async def test_an_older_copy_of_the_log_beside_newer_effects_is_noticed(file_log
         shutil.copy(file_log.path, older.path)
         await live(file_log, events=3, upto=5)
         async with older.bus() as bus:
-            await published(bus, None)
+            await publish_keys(bus, None)
             error = await ended(bus.consume("one", "a", lambda event: None, effects=SQLiteEffects(database)))
             assert isinstance(error, CheckpointAheadError)
             assert (error.checkpoint, error.head) == (5, 3)
@@ -215,12 +215,12 @@ async def test_an_older_copy_of_the_log_beside_newer_effects_is_noticed(file_log
 async def test_what_it_owes_was_cleared_while_it_was_at_rest(log: Log) -> None:
     handler = Handler()
     async with log.bus() as bus:
-        await published(bus, None, None, None)
+        await publish_keys(bus, None, None, None)
         await passing(bus.consume("one", "a", handler, start=2), 3)
     async with log.bus() as bus:
-        await published(bus, None, None)
+        await publish_keys(bus, None, None)
         await bus.clear()
-        await published(bus, None)
+        await publish_keys(bus, None)
         error = await ended(bus.consume("one", "a", handler))
         assert isinstance(error, EventsLostError)
         assert (error.first, error.last, error.consumer) == (4, 5, "one")
@@ -247,7 +247,7 @@ async def test_what_it_owes_was_cleared_while_it_was_catching_up(log: Log) -> No
         assert error.first > 1, "what it had read is handed out"
         assert handler.done == list(range(1, len(handler.done) + 1))
         await bus.seek("one", start=5001)
-        await published(bus, None)
+        await publish_keys(bus, None)
         await passing(bus.consume("one", "a", handler), 5001)
 
 
@@ -257,7 +257,7 @@ async def test_what_waits_for_its_retry_was_cleared_while_it_was_at_rest(log: Lo
         raise RuntimeError("not today")
 
     async with log.bus() as bus:
-        await published(bus, None, None, type="a")
+        await publish_keys(bus, None, None, type="a")
         consumer = bus.consume("one", "a", fail, retry=asyncbus.Retry(backoff=60))
         await until(lambda: consumer.waiting_for_retry == 2)
         await consumer.close()
@@ -268,7 +268,7 @@ async def test_what_waits_for_its_retry_was_cleared_while_it_was_at_rest(log: Lo
         await bus.seek("one", start="earliest")
         handler = Handler()
         consumer = bus.consume("one", "a", handler)
-        await published(bus, None)
+        await publish_keys(bus, None)
         await passing(consumer, 3)
     assert handler.got == [(3, 1)]
 
@@ -277,14 +277,14 @@ async def test_what_waits_for_its_retry_was_cleared_while_it_was_at_rest(log: Lo
 async def test_who_owed_nothing_goes_on_after_a_clear(log: Log) -> None:
     handler = Handler()
     async with log.bus() as bus:
-        await published(bus, None, None)
+        await publish_keys(bus, None, None)
         consumer = bus.consume("one", "a", handler)
         rest = bus.consume("rest", "a", handler)
         for each in (consumer, rest):
             await passing(each, 2)
         await rest.close()
         await bus.clear()
-        await published(bus, None)
+        await publish_keys(bus, None)
         await passing(consumer, 3)
         await passing(bus.consume("rest", "a", handler), 3)
     assert sorted(handler.sequences) == [1, 1, 2, 2, 3, 3]
@@ -314,12 +314,12 @@ async def test_a_clear_harms_nothing_that_is_in_flight(log: Log) -> None:
     handler = Handler()
     handler.hold(1)
     async with log.bus() as bus:
-        await published(bus, None)
+        await publish_keys(bus, None)
         consumer = bus.consume("one", "a", handler)
         await until(lambda: handler.running)
         await bus.clear()
         handler.release()
-        await published(bus, None)
+        await publish_keys(bus, None)
         await passing(consumer, 2)
         await quiet(bus)
         await ticks(5)

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from asyncbus import Delivery, Event, Reject, Retry
-from tests.behaviour.consuming import AT_ONCE, AlarmClock, Handler, failing, passing, published, quiet
+from tests.behaviour.consuming import FIVE_AT_ONCE, Handler, failing, passing, publish_keys, quiet
 from tests.behaviour.stage import HandClock, Log, ticks, until
+from tests.fakes import AlarmClock
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(40)]
 
@@ -18,7 +19,7 @@ PATIENT = Retry(attempts=3, backoff=5, jitter=False)
 async def test_returning_is_an_ack(log: Log) -> None:
     handler = Handler()
     async with log.bus() as bus:
-        await published(bus, None, None)
+        await publish_keys(bus, None, None)
         consumer = bus.consume("one", "a", handler)
         await passing(consumer, 2)
         seen = consumer.statistics()
@@ -45,7 +46,7 @@ async def test_a_plain_function_is_a_handler_too_and_may_return_something_to_wai
 
     async with log.bus() as bus:
         consumers = [bus.consume(handler.__name__, "a", handler) for handler in (plain, later, both)]
-        await published(bus, None)
+        await publish_keys(bus, None)
         for consumer in consumers:
             await passing(consumer, 1)
     assert sorted(seen) == [("both 1", 1), ("later", 1), ("plain", 1)]
@@ -58,9 +59,9 @@ async def test_an_exception_has_the_event_come_again_and_nobody_else_is_affected
 ) -> None:
     handler, other = Handler(failing(2, times=2)), Handler()
     async with log.bus() as bus:
-        await published(bus, None, None, None)
+        await publish_keys(bus, None, None, None)
         consumers = [
-            bus.consume("fails", "a", handler, retry=AT_ONCE, timeout=timeout),
+            bus.consume("fails", "a", handler, retry=FIVE_AT_ONCE, timeout=timeout),
             bus.consume("other", "a", other),
         ]
         for consumer in consumers:
@@ -79,7 +80,7 @@ async def test_after_the_last_attempt_an_event_is_a_dead_letter_with_its_traceba
 ) -> None:
     handler = Handler(failing(1, times=9))
     async with log.bus() as bus:
-        await published(bus, None, None)
+        await publish_keys(bus, None, None)
         consumer = bus.consume("one", "a", handler, retry=Retry(attempts=3, backoff=0))
         await passing(consumer, 2)
         await quiet(bus)
@@ -101,7 +102,7 @@ async def test_a_reject_parks_at_once_with_its_reason(log: Log) -> None:
 
     handler = Handler(refuse)
     async with log.bus() as bus:
-        await published(bus, None, None)
+        await publish_keys(bus, None, None)
         await passing(bus.consume("one", "a", handler), 2)
         await quiet(bus)
         [letter] = await bus.dead_letters()
@@ -116,7 +117,7 @@ async def test_only_the_exceptions_that_are_named_are_tried_again(log: Log) -> N
     handler = Handler(fail)
     retry = Retry(attempts=3, backoff=0, on=(ConnectionError, TimeoutError))
     async with log.bus() as bus:
-        await published(bus, None, None, None)
+        await publish_keys(bus, None, None, None)
         await passing(bus.consume("one", "a", handler, retry=retry), 3)
         await quiet(bus)
         letters = {letter.event.sequence: letter.attempts for letter in await bus.dead_letters()}
@@ -132,8 +133,8 @@ async def test_what_it_awaits_may_be_cancelled_which_is_a_failure_and_not_its_en
 
     handler = Handler(await_what_is_gone)
     async with log.bus() as bus:
-        await published(bus, None, None)
-        await passing(bus.consume("one", "a", handler, retry=AT_ONCE), 2)
+        await publish_keys(bus, None, None)
+        await passing(bus.consume("one", "a", handler, retry=FIVE_AT_ONCE), 2)
     assert sorted(handler.got) == [(1, 1), (1, 2), (2, 1), (2, 2)]
 
 
@@ -144,7 +145,7 @@ async def test_the_delays_grow_up_to_the_maximum(memory_log: Log) -> None:
     clock = HandClock()
     handler = Handler(failing(1, times=5))
     async with memory_log.bus(clock=clock) as bus:
-        await published(bus, None)
+        await publish_keys(bus, None)
         retry = Retry(attempts=6, backoff=1, factor=3, maximum=20, jitter=False)
         await passing(bus.consume("one", "a", handler, retry=retry), 1)
     assert clock.sleeps == [1, 3, 9, 20, 20]
@@ -154,7 +155,7 @@ async def test_jitter_shortens_each_delay_by_up_to_a_half(memory_log: Log) -> No
     clock = HandClock()
     handler = Handler(failing(*range(1, 41)))
     async with memory_log.bus(clock=clock) as bus:
-        await published(bus, *[None] * 40)
+        await publish_keys(bus, *[None] * 40)
         await passing(bus.consume("one", "a", handler, retry=Retry(backoff=10)), 40)
     assert len(clock.sleeps) == 40
     assert all(5 <= delay <= 10 for delay in clock.sleeps)
@@ -165,7 +166,7 @@ async def test_no_event_comes_again_before_its_time(log: Log) -> None:
     clock = AlarmClock()
     handler = Handler(failing(1, times=2))
     async with log.bus(clock=clock) as bus:
-        await published(bus, None, None)
+        await publish_keys(bus, None, None)
         consumer = bus.consume("one", "a", handler, retry=PATIENT)
         await until(lambda: handler.done == [2] and clock.sleeps == [5])
         clock.advance(4.9)
@@ -196,7 +197,7 @@ async def test_a_handler_that_hangs_is_cancelled_which_is_a_failure_and_its_plac
 
     handler = Handler(hang)
     async with log.bus() as bus:
-        await published(bus, None, None)
+        await publish_keys(bus, None, None)
         consumer = bus.consume("one", "a", handler, timeout=0.03, retry=Retry(attempts=2, backoff=0))
         await passing(consumer, 2)
         await quiet(bus)
@@ -217,7 +218,7 @@ async def test_work_that_says_that_it_goes_on_is_given_its_time_anew(memory_log:
 
     handler = Handler(work)
     async with memory_log.bus() as bus:
-        await published(bus, None)
+        await publish_keys(bus, None)
         await passing(bus.consume("one", "a", handler, timeout=0.1), 1)
     assert handler.got == [(1, 1)]
 
@@ -241,7 +242,7 @@ async def test_a_handler_that_ignores_its_end_is_named_and_holds_up_neither_the_
 
     handler = Handler(ignore)
     async with memory_log.bus() as bus:
-        await published(bus, None, None)
+        await publish_keys(bus, None, None)
         consumer = bus.consume("ignorant", "a", handler, timeout=0.02, retry=Retry(attempts=1))
         await passing(consumer, 2)
         assert handler.running == [1]
@@ -273,7 +274,7 @@ async def test_a_close_ends_though_a_handler_without_a_time_limit_ignores_it_and
             raise error
 
     async with memory_log.bus(close_timeout=0) as bus:
-        await published(bus, None)
+        await publish_keys(bus, None)
         consumer = bus.consume("ignorant", "a", ignore)
         await until(lambda: consumer.in_flight)
     assert "asyncbus consumer ignorant worker 0 ignored its cancellation" in caplog.text
@@ -294,7 +295,7 @@ async def test_a_failure_after_the_outcome_was_given_changes_nothing(
 
     handler = Handler(ack_and_fail)
     async with log.bus() as bus:
-        await published(bus, None)
+        await publish_keys(bus, None)
         consumer = bus.consume("one", "a", handler, ack="manual")
         await passing(consumer, 1)
         await until(lambda: not handler.running)

@@ -7,17 +7,8 @@ from typing import Any
 
 import pytest
 
-from asyncbus import (
-    ConsumerClosedError,
-    Delivery,
-    Event,
-    EventBus,
-    Reject,
-    RetriedLetters,
-    Retry,
-    UnknownConsumerError,
-)
-from tests.behaviour.handling import ONCE, Handling, parked, parked_events, publish, settled
+from asyncbus import ConsumerClosedError, Delivery, Event, EventBus, Reject, RetriedLetters, Retry, UnknownConsumerError
+from tests.behaviour.consuming import ONCE, FailingHandler, parked, parked_events, publish_batch, settled
 from tests.behaviour.stage import HandClock, Log, ticks, until
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(20)]
@@ -61,10 +52,10 @@ async def test_what_fails_again_comes_back_with_its_history_and_one_attempt_more
 
 @pytest.mark.fault(66)
 async def test_whatever_attempts_its_consumer_allows_a_letter_has_one_a_call(log: Log) -> None:
-    handling = Handling(failing=[1], error=Reject("no"))
+    handling = FailingHandler(failing=[1], error=Reject("no"))
     async with log.bus() as bus:
         bus.consume("one", "a", handling.handle, retry=Retry(attempts=9, backoff=0))
-        await publish(bus, 1)
+        await publish_batch(bus, 1)
         await settled(bus)
         handling.error = ValueError("no")
         assert await bus.retry_dead_letters("one") == RetriedLetters(failed=1)
@@ -74,7 +65,7 @@ async def test_whatever_attempts_its_consumer_allows_a_letter_has_one_a_call(log
 
 async def test_only_those_that_are_asked_for_are_tried_again(log: Log) -> None:
     async with log.bus() as bus:
-        handling = Handling(failing=range(1, 9))
+        handling = FailingHandler(failing=range(1, 9))
         bus.consume("one", "*", handling.handle, retry=ONCE)
         await bus.publish_many([("a", None), ("b", None)] * 4)
         await settled(bus)
@@ -87,14 +78,14 @@ async def test_only_those_that_are_asked_for_are_tried_again(log: Log) -> None:
 
 async def test_what_was_parked_after_a_moment_is_left_alone_by_stop(log: Log) -> None:
     clock = HandClock()
-    handling = Handling(failing=[1, 2])
+    handling = FailingHandler(failing=[1, 2])
     async with log.bus(clock=clock) as bus:
         bus.consume("one", "a", handling.handle, retry=ONCE)
-        await publish(bus, 1)
+        await publish_batch(bus, 1)
         await settled(bus)
         clock.advance(60)
         incident = datetime.fromtimestamp(clock.now() / 1e6, UTC)
-        await publish(bus, 1)
+        await publish_batch(bus, 1)
         await settled(bus)
         handling.failing.clear()
 
@@ -104,16 +95,16 @@ async def test_what_was_parked_after_a_moment_is_left_alone_by_stop(log: Log) ->
 
 @pytest.mark.fault(66)
 async def test_what_is_parked_during_the_call_is_not_tried_again_by_it(log: Log) -> None:
-    handling = Handling(failing=range(1, 999))
+    handling = FailingHandler(failing=range(1, 999))
 
     async def handle(event: Event) -> None:
         if len(handling.got) == 256:  # the first page of letters is full: there will be a second one
-            await publish(bus, 2)
+            await publish_batch(bus, 2)
         await handling.handle(event)
 
     async with log.bus() as bus:
         bus.consume("one", "a", handle, retry=ONCE)
-        await publish(bus, 256)
+        await publish_batch(bus, 256)
         await settled(bus)
 
         assert await bus.retry_dead_letters("one") == RetriedLetters(failed=256)
@@ -239,7 +230,8 @@ async def test_they_take_the_way_of_every_event(
         await way(bus, got)
         assert sorted(got) == [(1, 2, True), (2, 2, True)]
         assert await bus.dead_letters() == []
-        assert bus.statistics().consumers == () or bus.statistics().consumers[0].checkpoint == 2
+        [one] = await bus.consumers()
+        assert one.checkpoint == 2
 
 
 async def test_a_nak_is_an_attempt_that_failed(log: Log) -> None:
@@ -255,27 +247,27 @@ async def test_a_nak_is_an_attempt_that_failed(log: Log) -> None:
 
 async def test_new_events_go_on_while_letters_are_tried_again(log: Log) -> None:
     async with log.bus() as bus:
-        handling = Handling(failing=[1])
+        handling = FailingHandler(failing=[1])
 
         async def handle(event: Event) -> None:
             if event.sequence == 1:
                 await handling.handle(event)
 
         bus.consume("one", "a", handle, retry=ONCE, concurrency=2)
-        await publish(bus, 1)
+        await publish_batch(bus, 1)
         await settled(bus)
         handling.failing.clear()
         handling.gate.clear()
         retrying = asyncio.create_task(bus.retry_dead_letters("one"))
         await until(lambda: len(handling.got) == 2)
-        await publish(bus, 5)
+        await publish_batch(bus, 5)
         await settled(bus)
         handling.gate.set()
         assert (await retrying).done == 1
 
 
 async def test_a_letter_waits_for_the_events_of_its_key_and_keeps_its_count(log: Log) -> None:
-    handling = Handling(failing=[1])
+    handling = FailingHandler(failing=[1])
     async with log.bus() as bus:
         consumer = bus.consume("one", "a", handling.handle, retry=Retry(attempts=3, backoff=0.02, jitter=False))
         await bus.publish("a", key="vm")
@@ -295,7 +287,7 @@ async def test_a_letter_waits_for_the_events_of_its_key_and_keeps_its_count(log:
 
 @pytest.mark.fault(66)
 async def test_the_attempts_of_a_letter_that_waited_for_its_key_are_counted(log: Log) -> None:
-    handling = Handling(failing=[1])
+    handling = FailingHandler(failing=[1])
     async with log.bus() as bus:
         consumer = bus.consume("one", "a", handling.handle, retry=Retry(attempts=3, backoff=0.02, jitter=False))
         await bus.publish("a", key="vm")
@@ -323,7 +315,7 @@ async def test_the_consumer_must_be_active(log: Log) -> None:
 async def test_a_consumer_that_is_closed_meanwhile_leaves_what_was_not_done(log: Log) -> None:
     async with log.bus() as bus:
         await parked_events(bus, 3)
-    handling = Handling()
+    handling = FailingHandler()
     async with log.bus() as bus:
         consumer = bus.consume("one", "a", handling.handle)
         handling.gate.clear()

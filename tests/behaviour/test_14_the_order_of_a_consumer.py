@@ -8,8 +8,9 @@ import pytest
 
 from asyncbus import Delivery, Event, NewEvent, Reject, Retry
 from asyncbus.lanes import Order
-from tests.behaviour.consuming import AT_ONCE, AlarmClock, Handler, failing, passing, published, quiet
+from tests.behaviour.consuming import FIVE_AT_ONCE, Handler, failing, passing, publish_keys, quiet
 from tests.behaviour.stage import HandClock, Log, ticks, until
+from tests.fakes import AlarmClock
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(40)]
 
@@ -32,7 +33,7 @@ async def test_who_goes_on_while_an_event_waits_for_its_retry(
     clock = AlarmClock()
     handler = Handler(failing(1))
     async with log.bus(clock=clock) as bus:
-        await published(bus, *KEYS)
+        await publish_keys(bus, *KEYS)
         consumer = bus.consume("one", "a", handler, order=order, concurrency=concurrency, retry=ONCE_MORE)
         await until(lambda: consumer.waiting_for_retry == 1)
         await quiet(bus)
@@ -51,7 +52,7 @@ async def test_who_goes_on_while_an_event_is_handled(order: Order, beside: list[
     handler = Handler()
     handler.hold(1)
     async with log.bus() as bus:
-        await published(bus, *KEYS)
+        await publish_keys(bus, *KEYS)
         consumer = bus.consume("one", "a", handler, order=order, concurrency=4)
         await until(lambda: handler.running == [1])
         await quiet(bus)
@@ -64,7 +65,7 @@ async def test_without_keys_the_default_order_lets_all_go_on(log: Log) -> None:
     clock = AlarmClock()
     handler = Handler(failing(1))
     async with log.bus(clock=clock) as bus:
-        await published(bus, None, None, None)
+        await publish_keys(bus, None, None, None)
         consumer = bus.consume("one", "a", handler, retry=ONCE_MORE)
         await until(lambda: handler.done == [2, 3] and clock.sleeps)
         clock.advance(9)
@@ -79,7 +80,7 @@ async def test_what_is_parked_lets_go_on_what_waited_for_it(order: Order, log: L
 
     handler = Handler(refuse)
     async with log.bus() as bus:
-        await published(bus, "x", "x", "x", "x")
+        await publish_keys(bus, "x", "x", "x", "x")
         await passing(bus.consume("one", "a", handler, order=order, concurrency=3), 4)
     assert (handler.sequences, handler.done) == ([1, 2, 3, 4], [2, 4])
 
@@ -90,7 +91,7 @@ async def test_of_one_lane_one_is_handled_at_a_time_in_order_also_when_it_fails_
 ) -> None:
     handler = Handler(failing(2, 3, times=3))
     async with log.bus(clock=HandClock()) as bus:
-        await published(bus, *["x"] * 6)
+        await publish_keys(bus, *["x"] * 6)
         await passing(bus.consume("one", "a", handler, order=order, concurrency=5), 6)
     assert handler.most == 1
     four_times = [[(sequence, attempt) for attempt in (1, 2, 3, 4)] for sequence in (2, 3)]
@@ -177,7 +178,7 @@ async def test_max_in_flight_bounds_what_is_handed_out_and_what_waits_for_its_re
 
 async def test_max_in_flight_bounds_deliveries_too(log: Log) -> None:
     async with log.bus() as bus:
-        await published(bus, *[None] * 4)
+        await publish_keys(bus, *[None] * 4)
         deliveries = bus.consume("one", "a", ack="manual", max_in_flight=2)
         first, _ = await anext(deliveries), await anext(deliveries)
         waiting = asyncio.ensure_future(anext(deliveries))
@@ -191,7 +192,7 @@ async def test_two_consumers_do_not_hold_each_other_up(log: Log) -> None:
     stuck, free = Handler(failing(2, times=9)), Handler()
     stuck.hold(1)
     async with log.bus() as bus:
-        held_up = bus.consume("stuck", "a", stuck, order="strict", retry=AT_ONCE)
+        held_up = bus.consume("stuck", "a", stuck, order="strict", retry=FIVE_AT_ONCE)
         consumer = bus.consume("free", "a", free)
         await bus.publish_many([("a", None)] * 3000)
         await passing(consumer, 3000)

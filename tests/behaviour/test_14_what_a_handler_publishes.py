@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from asyncbus import Delivery, Event, EventBus, PayloadError, Receipt, RetriedLetters
-from tests.behaviour.handling import AT_ONCE, ONCE, publish, settled
+from tests.behaviour.consuming import ONCE, THREE_AT_ONCE, publish_batch, settled
 from tests.behaviour.stage import Log
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(20)]
@@ -26,8 +26,8 @@ async def test_a_rerun_publishes_nothing_anew_and_gets_the_first_receipt_whateve
             raise ValueError
 
     async with log.bus() as bus:
-        bus.consume("one", "a", handle, retry=AT_ONCE)
-        await publish(bus, 1)
+        bus.consume("one", "a", handle, retry=THREE_AT_ONCE)
+        await publish_batch(bus, 1)
         await settled(bus)
 
         assert await followed(bus) == [{"attempt": 1}]
@@ -42,8 +42,8 @@ async def test_each_place_in_the_order_is_an_event_of_its_own(log: Log) -> None:
             raise ValueError
 
     async with log.bus() as bus:
-        bus.consume("one", "a", handle, retry=AT_ONCE, concurrency=2)
-        await publish(bus, 2)
+        bus.consume("one", "a", handle, retry=THREE_AT_ONCE, concurrency=2)
+        await publish_batch(bus, 2)
         await settled(bus)
         await settled(bus)
         assert sorted(await followed(bus)) == [[1, 0], [1, 1], [1, 2], [2, 0], [2, 1], [2, 2]]
@@ -59,7 +59,7 @@ async def test_it_may_have_what_every_event_may_have(log: Log) -> None:
 
     async with log.bus() as bus:
         bus.consume("one", "a", handle, retry=ONCE)
-        await publish(bus, 1)
+        await publish_batch(bus, 1)
         await settled(bus)
         [event] = await bus.query("followed")
         assert (event.data, event.key, event.metadata, event.time) == (b"bytes", "vm-1", {"cpu": 1}, moment)
@@ -74,7 +74,7 @@ async def test_two_consumers_of_one_event_publish_each_their_own(log: Log) -> No
     async with log.bus() as bus:
         bus.consume("one", "a", handle)
         bus.consume("two", "a", handle)
-        await publish(bus, 1)
+        await publish_batch(bus, 1)
         await settled(bus, "one")
         await settled(bus, "two")
         assert sorted(await followed(bus)) == ["one", "two"]
@@ -91,8 +91,8 @@ async def test_a_dead_letter_that_is_tried_again_follows_from_the_same_event(log
         await delivery.publish("followed", "after")
 
     async with log.bus() as bus:
-        bus.consume("one", "a", handle, retry=AT_ONCE)
-        await publish(bus, 1)
+        bus.consume("one", "a", handle, retry=THREE_AT_ONCE)
+        await publish_batch(bus, 1)
         await settled(bus)
         assert await followed(bus) == ["before"]
     broken = False
@@ -111,7 +111,7 @@ async def test_a_restart_and_a_seek_publish_nothing_anew(log: Log) -> None:
         async with log.bus() as bus:
             bus.consume("one", "a", handle)
             if not await bus.query("a"):
-                await publish(bus, 3)
+                await publish_batch(bus, 3)
             await settled(bus)
             await bus.seek("one", start="earliest")
             await settled(bus)
@@ -126,7 +126,7 @@ async def test_once_the_first_was_removed_a_rerun_stores_it_anew(log: Log) -> No
 
     async with log.bus() as bus:
         bus.consume("one", "a", handle, retry=ONCE)
-        await publish(bus, 1)
+        await publish_batch(bus, 1)
         await settled(bus)
         await settled(bus)
         await bus.clear()
@@ -149,8 +149,8 @@ async def test_a_handler_that_was_given_up_and_its_successor_publish_one_event(l
         receipts.append(await delivery.publish("followed", delivery.attempt))
 
     async with log.bus() as bus:
-        bus.consume("one", "a", handle, retry=AT_ONCE, timeout=0.05)
-        await publish(bus, 1)
+        bus.consume("one", "a", handle, retry=THREE_AT_ONCE, timeout=0.05)
+        await publish_batch(bus, 1)
         await settled(bus)
         [event] = await bus.query("followed")
         async with asyncio.timeout(10):
@@ -169,7 +169,7 @@ async def test_plain_functions_get_a_delivery_as_well(log: Log) -> None:
             raise ValueError
 
     async with log.bus() as bus:
-        bus.consume("one", "a", handle, retry=AT_ONCE)
-        await publish(bus, 1)
+        bus.consume("one", "a", handle, retry=THREE_AT_ONCE)
+        await publish_batch(bus, 1)
         await settled(bus)
     assert got == [(1, 1, "one", False), (1, 2, "one", True)]

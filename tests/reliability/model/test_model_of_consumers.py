@@ -10,7 +10,8 @@ from asyncbus.ledger import Held, Ledger
 from asyncbus.resuming import Resuming
 from asyncbus.store.consumers import ConsumerState
 from asyncbus.store.kept_in_memory import KeptInMemory
-from tests.reliability.model import desk
+from tests.fakes import AlarmClock
+from tests.reliability.model import by_hand
 from tests.reliability.model.tool import explore_consumers
 from tests.reliability.trials import Violation
 
@@ -21,7 +22,7 @@ TRIES = 60
 @pytest.fixture(autouse=True)
 def _short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is broken may hang."""
-    monkeypatch.setattr(desk, "PATIENCE", 1.0)
+    monkeypatch.setattr(by_hand, "PATIENCE", 1.0)
 
 
 def is_found(told: str, folder: Path, *, first: int) -> bool:
@@ -59,10 +60,10 @@ def test_an_event_that_overtakes_another_of_its_key_is_found(tmp_path: Path, mon
 
 
 def test_a_retry_that_comes_at_once_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def at_once(self: desk.PassingClock, seconds: float) -> None:
+    async def at_once(self: AlarmClock, seconds: float) -> None:
         """As if it were over."""
 
-    monkeypatch.setattr(desk.PassingClock, "sleep", at_once)
+    monkeypatch.setattr(AlarmClock, "sleep", at_once)
 
     assert is_found("and only these may", tmp_path, first=34)
 

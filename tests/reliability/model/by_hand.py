@@ -22,6 +22,7 @@ from asyncbus import (
     SQLiteStore,
 )
 from asyncbus.lanes import Order
+from tests.fakes import AlarmClock
 from tests.reliability.model.log import same
 from tests.reliability.model.owed import BACKOFF, Owed
 from tests.reliability.trials import Figures, Violation
@@ -45,38 +46,7 @@ class Setting(Struct, frozen=True):
     max_in_flight: int
 
 
-class PassingClock:
-    """Time that passes when it is told to, and wakes who sleeps; each look at the stopwatch takes a moment."""
-
-    def __init__(self) -> None:
-        self.microseconds = 1_700_000_000_000_000
-        self._looks = 0
-        self._sleepers: list[tuple[int, asyncio.Future[None]]] = []
-
-    def now(self) -> int:
-        return self.microseconds
-
-    def monotonic(self) -> float:
-        self._looks += 1
-        return self.microseconds / 1e6 + self._looks / 1e9
-
-    async def sleep(self, seconds: float) -> None:
-        if seconds <= 0:
-            await asyncio.sleep(0)
-            return
-        woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._sleepers.append((self.microseconds + round(seconds * 1e6), woken))
-        await woken
-
-    def pass_by(self, microseconds: int) -> None:
-        self.microseconds += microseconds
-        for due, woken in self._sleepers:
-            if due <= self.microseconds and not woken.done():
-                woken.set_result(None)
-        self._sleepers = [(due, woken) for due, woken in self._sleepers if not woken.done()]
-
-
-class Desk:
+class ByHand:
     """A bus with one consumer, and what it must owe.
 
     Args:
@@ -88,7 +58,7 @@ class Desk:
     def __init__(self, setting: Setting, folder: Path, figures: Figures) -> None:
         self.setting = setting
         self.figures = figures
-        self.clock = PassingClock()
+        self.clock = AlarmClock()
         self.owed = self.nothing_owed()
         # The matching events of the log, with their keys; the head; and deliveries that have had their outcome.
         self.matching: dict[int, str | None] = {}
