@@ -53,6 +53,7 @@ NOBODY_WAITS = {
     ("working", "_pass_given_up", "await self._fencing.pass_by(self.checkpoint)"): _EFFECTS,
     ("bus", "_clear", "await self._consumers.save_all()"): _SELDOM,
     ("consumer", "seek", "await asyncio.wait([self._sought[1]])"): _SELDOM,
+    ("consumer", "_letters_after", "await self._store_begun()"): _SELDOM,
     ("consumer", "_move", "await self._sleeper"): _SELDOM,
     ("consumer", "try_again", "succeeded = sum(await asyncio.gather(*outcomes))"): _SELDOM,
     ("consumer", "_hand_out_next", "async with self._handing_out_letters:"): _SELDOM,
