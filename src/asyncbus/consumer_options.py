@@ -6,7 +6,7 @@ from typing import Final, Literal, TypeAlias, TypedDict, get_args
 
 from msgspec import Struct
 
-from asyncbus.effects import Effects
+from asyncbus.effects.base import Effects
 from asyncbus.errors import InvalidOptionError
 from asyncbus.events import check_name
 from asyncbus.lanes import Order

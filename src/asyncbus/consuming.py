@@ -15,7 +15,7 @@ from asyncbus.consumer_options import (
     check_consumer_name,
     check_options,
 )
-from asyncbus.effects import Effects
+from asyncbus.effects.base import Effects
 from asyncbus.errors import StoreReadOnlyError, UnsupportedFeatureError
 from asyncbus.feed import Feed
 from asyncbus.lanes import Order

@@ -8,7 +8,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from asyncbus.effects import Effects
+from asyncbus.effects.base import Effects
 from asyncbus.errors import EffectsError
 from asyncbus.fence import Fence
 from asyncbus.history import ask

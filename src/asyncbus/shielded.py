@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from anyio import CancelScope
+
 
 class Shielded:
     """Work that must be done, in a task of its own that is made at once.
@@ -54,3 +56,19 @@ class Shielded:
         while ended is not self._task:
             ended = self._task
             await asyncio.wait([ended])
+
+
+async def to_its_end(work: Coroutine[Any, Any, None]) -> None:
+    """Do some work and wait for it, however often this is cancelled meanwhile; the cancellation goes on afterwards."""
+    task = asyncio.ensure_future(work)
+    cancelled = None
+    with CancelScope(shield=True):
+        while not task.done():
+            try:
+                await asyncio.wait([task])
+            except asyncio.CancelledError as error:
+                cancelled = error
+    failed = None if task.cancelled() else task.exception()
+    if cancelled is not None:
+        raise cancelled from failed
+    task.result()

@@ -15,11 +15,10 @@ SOURCES: Final = Path(asyncbus.__file__).parent
 
 LEFT_OUT: Final = {
     "clock": "a scene has one of its own",
-    "effects": "no scene has a database of the user's: tests/test_effects_*.py cancel each of its awaits",
-    "fencing": "as effects",
+    "fencing": "no scene has a database of the user's",
     "tail": "no scene is read-only",
 }
-"""Modules in which nobody is cancelled, and why; those of the stores, `asyncbus.store`, have tests of their own."""
+"""Modules in which nobody is cancelled, and why; those in packages, of stores and effects, have tests of their own."""
 
 MODULES: Final = tuple(sorted({path.stem for path in SOURCES.glob("*.py")} - LEFT_OUT.keys()))
 """Of the library, those whose every await is to be cancelled."""

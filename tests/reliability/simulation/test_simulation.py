@@ -99,6 +99,7 @@ NOBODY_WAITS = {
         "finished",
         "await self._ended()  # the loop is being shut down, and waits for nothing that is new",
     ): "only a second cancellation comes here, and a scene has no two of one task",
+    ("shielded", "to_its_end", "await asyncio.wait([task])"): _EFFECTS,
     ("subscribing", "_first", "async with subscription, asyncio.timeout(timeout):"): (
         "neither does closing a subscription without a handler wait, nor a limit"
     ),
