@@ -64,7 +64,7 @@ EXAMPLES: dict[type[AsyncBusError], tuple[tuple[Any, ...], dict[str, Any], str]]
     errors.StaleAckError: (
         ("p", 7, 1, 2),
         {"name": "p", "sequence": 7, "epoch": 1, "current": 2},
-        "was taken over since event 7 was handed out (epoch 1, now 2)",
+        "is at epoch 2 by now, and event 7 was handed out at epoch 1, before a seek or by an earlier holder",
     ),
     errors.HandlerTimeoutError: (
         ("p", 7, 2.5),

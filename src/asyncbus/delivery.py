@@ -91,7 +91,7 @@ class Delivery:
 
         Raises:
             UnknownAckError: it had an outcome before, or its time was over.
-            StaleAckError: somebody else has the consumer's name now.
+            StaleAckError: it was handed out before a `seek`, or somebody else has the consumer's name now.
             ConsumerClosedError: the consumer was closed; the event comes again.
             WouldDeadlockError: the consumer has effects, so the event is done when they are, once its handler returns.
             StoreFullError, StoreFailedError: the outcome is not stored (yet); after a crash the event comes again.

@@ -29,7 +29,7 @@
     │   ├── ConsumerStoppedError                    on_exhausted="stop", or no room for its dead letters
     │   ├── ConsumerClosedError                     not active any more
     │   ├── UnknownAckError                         an outcome for what is not in flight
-    │   ├── StaleAckError                           an outcome from an earlier holder of the name
+    │   ├── StaleAckError                           an outcome from before a seek, or from an earlier holder of the name
     │   ├── HandlerTimeoutError                     an attempt took too long             (TimeoutError)
     │   └── EffectsError                            effect and checkpoint did not commit as one
     ├── DrainTimeoutError                           handlers not finished in time        (TimeoutError)
@@ -345,16 +345,22 @@ class UnknownAckError(ConsumerError):
 
 
 class StaleAckError(ConsumerError):
-    """An outcome came from an earlier holder of the name; the event is the present holder's, and comes again there."""
+    """An outcome came from before a `seek`, or from an earlier holder of the name, and does not count.
 
-    def __init__(self, name: str, sequence: int, epoch: int, current: int) -> None:
+    `epoch` is from when it came, `current` the consumer's by now. Where it ends a consumer, whose name another holder
+    has taken over, it is about no event in particular: `sequence` and `current` are None.
+    """
+
+    def __init__(self, name: str, sequence: int | None, epoch: int, current: int | None) -> None:
         self.sequence = sequence
         self.epoch = epoch
         self.current = current
         super().__init__(
             name,
-            f"was taken over since event {sequence} was handed out (epoch {epoch}, now {current}): this outcome does"
-            " not count",
+            f"was taken over by another holder of its name since epoch {epoch}: what it did not store comes again there"
+            if sequence is None
+            else f"is at epoch {current} by now, and event {sequence} was handed out at epoch {epoch}, before a seek or"
+            " by an earlier holder of the name: this outcome does not count",
         )
 
 

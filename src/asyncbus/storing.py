@@ -90,7 +90,7 @@ class Storing(Delivering):
         """They are stored; or somebody else has the name."""
         if stale:
             self._is_active = False
-            self._end(StaleAckError(self.name, self._stored.checkpoint, self.epoch, self.epoch + 1))
+            self._end(StaleAckError(self.name, None, self.epoch, None))
             return
         self._was_stored = True
         if self._letters_to_store:

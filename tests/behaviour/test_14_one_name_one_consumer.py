@@ -116,8 +116,9 @@ async def test_a_holder_whose_name_was_taken_over_stores_nothing_more_and_ends(l
         taken = ConsumerState(name="one", pattern="a", epoch=state.epoch + 1, checkpoint=1, settled_to=1, begun_to=1)
         await store.commit((), [taken])
         await delivery.ack()
-        with pytest.raises(StaleAckError):
+        with pytest.raises(StaleAckError, match="was taken over by another holder of its name since epoch 1") as caught:
             await anext(deliveries)
+        assert (caught.value.sequence, caught.value.current) == (None, None)
         assert isinstance(await ended(deliveries), StaleAckError)
         assert await store.consumers() == [taken]
 
