@@ -377,7 +377,7 @@ class HandlerTimeoutError(ConsumerError, TimeoutError):
 
 
 class EffectsError(ConsumerError):
-    """A consumer's effect and what its database knows of it cannot be, or were not, committed as one.
+    """A consumer's effect and what its database knows of it cannot be, or were not, committed as one; or it is away.
 
     No attempt mends it: something is to be done, which the message says.
     """

@@ -9,7 +9,7 @@ from math import inf
 from typing import Any
 
 from asyncbus.consumer_options import ConsumerOptions
-from asyncbus.errors import AsyncBusError, StoreFailedError
+from asyncbus.errors import AsyncBusError, ConsumerError, EffectsError, StoreFailedError
 from asyncbus.ledger import Held
 from asyncbus.patterns import Pattern
 from asyncbus.shielded import Shielded
@@ -66,7 +66,11 @@ class Living(Working):
         except AsyncBusError as error:
             self._end(error)
         except Exception as error:  # noqa: BLE001  # where effects are kept is somebody else's code
-            cause = StoreFailedError(f"consumer {self.name!r} cannot go on: {error!r}")
+            cause: AsyncBusError
+            if self.options.effects is not None:
+                cause = EffectsError(self.name, f"cannot go on: {error!r}; mend the cause, then consume it again")
+            else:
+                cause = StoreFailedError(f"consumer {self.name!r} cannot go on: {error!r}")
             cause.__cause__ = error
             self._end(cause)
 
@@ -79,7 +83,7 @@ class Living(Working):
     def _worker_ended(self, worker: asyncio.Task[None]) -> None:
         if self.is_open:
             reason = "was cancelled" if worker.cancelled() else f"has failed: {worker.exception()!r}"
-            self._end(StoreFailedError(f"consumer {self.name!r} cannot go on: its worker {reason}"))
+            self._end(ConsumerError(self.name, f"cannot go on: its worker {reason}; consume it again"))
 
     def _later(self, held: Held, delay: float) -> None:
         async def wait() -> None:

@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import pytest
 
-from asyncbus import Delivery, Event, EventBus
+from asyncbus import ConsumerError, Delivery, Event, EventBus
 from asyncbus.testing import FaultyStore
 from tests.behaviour.consuming import ONCE, FailingHandler, publish_batch, settled, states
 from tests.behaviour.stage import Log, ticks, until
@@ -177,6 +177,24 @@ async def test_a_consumer_may_be_closed_twice_and_its_name_is_free_then(log: Log
             await asyncio.gather(consumer.close(), consumer.close())
             await consumer.close()
     assert handling.done == [1, 2, 3]
+
+
+@pytest.mark.asyncio
+async def test_a_consumer_whose_worker_is_cancelled_by_somebody_ends_and_can_be_consumed_again(log: Log) -> None:
+    handling = FailingHandler()
+    async with log.bus() as bus:
+        ended = bus.consume("one", "a", handling.handle)
+        await publish_batch(bus, 1)
+        await settled(bus)
+        [worker] = [task for task in asyncio.all_tasks() if task.get_name() == "asyncbus consumer one worker 0"]
+        worker.cancel()
+        await until(lambda: bus.statistics().consumers == ())
+        assert type(ended.error) is ConsumerError
+        assert str(ended.error) == "consumer 'one' cannot go on: its worker was cancelled; consume it again"
+        bus.consume("one", "a", handling.handle)
+        await publish_batch(bus, 1)
+        await settled(bus)
+    assert handling.done == [1, 2]
 
 
 @pytest.mark.asyncio

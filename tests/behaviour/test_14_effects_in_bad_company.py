@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from asyncbus import ConsumerStoppedError, Delivery, Event, InvalidOptionError, Retry
+from asyncbus import ConsumerStoppedError, Delivery, EffectsError, Event, InvalidOptionError, Retry
 from tests.behaviour.consuming import ONCE, THREE_AT_ONCE, parked, publish_batch, settled
 from tests.behaviour.projection import Projection, consume, projection
 from tests.behaviour.stage import Log, until
@@ -247,3 +247,22 @@ async def test_a_locked_database_is_an_attempt_that_failed(log: Log, blocks: Pro
         other.close()
         await settled(bus)
         assert await blocks.rows() == [1, 2]
+
+
+async def test_a_database_that_does_not_say_where_to_begin_ends_the_consumer_which_can_be_consumed_again(
+    log: Log, blocks: Projection, path: Path
+) -> None:
+    await blocks.connection.execute("PRAGMA busy_timeout = 0")
+    other = sqlite3.connect(path)
+    other.execute("BEGIN EXCLUSIVE")
+    async with log.bus() as bus:
+        await publish_batch(bus, 1)
+        ended = consume(bus, blocks)
+        await until(lambda: bus.statistics().consumers == ())
+        assert isinstance(ended.error, EffectsError)
+        assert isinstance(ended.error.__cause__, sqlite3.OperationalError)
+        assert "database is locked" in str(ended.error)
+        other.close()
+        consume(bus, blocks)
+        await settled(bus)
+        assert await blocks.rows() == [1]
