@@ -20,7 +20,7 @@
     │   ├── StartBeyondHeadError                    a start nobody has published yet
     │   ├── EventsLostError                         removed before this reader came
     │   ├── SubscriptionOverflowError               when_full="fail"
-    │   └── SubscriptionBusyError                   two tasks iterate one subscription
+    │   └── SubscriptionBusyError                   two tasks iterate one subscription, or it has a handler
     ├── ConsumerError
     │   ├── ConsumerInUseError                      one name, two consumers
     │   ├── UnknownConsumerError                    no consumer of that name
@@ -190,9 +190,10 @@ class BatchTooLargeError(AsyncBusError, ValueError):
 
 
 class WouldDeadlockError(AsyncBusError):
-    """Waiting here would wait for oneself: the writer waits for this handler (`when_full="block"`).
+    """Waiting here would wait for oneself: the writer, or a consumer's `seek`, waits for this handler.
 
-    A publish that raises it stored nothing. A receipt that raises it is still pending: await it later.
+    The writer does so with `when_full="block"`. A publish that raises it stored nothing. A receipt that raises it
+    is still pending: await it later.
     """
 
 
@@ -259,7 +260,7 @@ class SubscriptionOverflowError(SubscriptionError):
 
 
 class SubscriptionBusyError(SubscriptionError):
-    """A second task waits on a subscription that another one iterates already."""
+    """A second task waits on a subscription that another one iterates already, or it has a handler."""
 
 
 class ConsumerError(AsyncBusError):
