@@ -122,7 +122,7 @@ def parents_drawn(tree: str) -> dict[str, str | None]:
 def test_the_tree_drawn_at_the_top_is_the_real_one() -> None:
     tree = inspect.getdoc(errors)
     assert tree is not None
-    drawn = parents_drawn(tree.split("::")[1].split("\n\nA publish")[0])
+    drawn = parents_drawn(tree.split("::")[1].split("\n\n`Reject`")[0])
 
     real = {
         error.__name__: next((base.__name__ for base in error.__bases__ if issubclass(base, AsyncBusError)), None)

@@ -48,6 +48,8 @@
         ├── UnsupportedFeatureError                 this kind of store cannot do that
         └── SequenceExhaustedError
 
+`Reject` is none of them: a handler raises it, to park its event.
+
 A publish that raises any of these, except `PublishOutcomeUnknownError`, was not stored.
 """
 
