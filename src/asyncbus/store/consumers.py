@@ -33,7 +33,8 @@ class ConsumerState(Struct, frozen=True, kw_only=True):
     Attributes:
         name: of the consumer.
         pattern: which event types, as `str(Pattern)` gives it.
-        epoch: how often the name was taken; a state with an older one than the stored one is not stored.
+        epoch: how often the name was taken, or its consumer moved by `seek`; a state with an older one than the stored
+            one is not stored.
         checkpoint: nothing at or below it is owed.
         settled_to: at or above the checkpoint.
         begun_to: at or above `settled_to`; equal to it where `active_since` is 0.
