@@ -69,9 +69,7 @@ class Fencing:
             return replace(state, owed=owed)
         # That database is an older copy: what it has not seen is done again.
         self.parked = parked
-        return replace(
-            state, checkpoint=checkpoint, settled_to=checkpoint, begun_to=checkpoint, owed={}, alone=0, active_since=0
-        )
+        return state.moved(checkpoint, alone=0, active_since=0)
 
     async def _parked_after(self, checkpoint: int) -> frozenset[int]:
         wanted = ParkedFilter(consumer=self._consumer, start_sequence=checkpoint + 1)

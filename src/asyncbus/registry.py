@@ -199,17 +199,7 @@ class Registry:
             await consumer.seek(before)
             return
         state = await self._state(name)
-        moved = replace(
-            state,
-            epoch=state.epoch + 1,
-            checkpoint=before,
-            settled_to=before,
-            begun_to=before,
-            owed={},
-            alone=0,
-            sought=True,
-            active_since=0,
-        )
+        moved = state.moved(before, epoch=state.epoch + 1, alone=0, sought=True, active_since=0)
         letters = await numbers_of(self._store, ParkedFilter(consumer=name, start_sequence=before + 1))
         await self.store([Released(letters), moved] if letters else [moved])
 

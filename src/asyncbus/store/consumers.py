@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol, TypeAlias, runtime_checkable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from asyncbus.events import Record
 from asyncbus.patterns import Pattern
@@ -62,6 +63,10 @@ class ConsumerState(Struct, frozen=True, kw_only=True):
     active_since: int = 0
     redelivered: int = 0
     last_error: str | None = None
+
+    def moved(self, before: int, **others: Any) -> ConsumerState:
+        """The same, with all up to `before` done and nothing owed or begun after it."""
+        return replace(self, checkpoint=before, settled_to=before, begun_to=before, owed={}, **others)
 
 
 class Failure(Struct, frozen=True, kw_only=True):
