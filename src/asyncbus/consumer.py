@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from copy import copy
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from msgspec.structs import replace
 
-from asyncbus.consumer_options import ConsumerOptions
+from asyncbus.consumer_options import Wanted
 from asyncbus.dead_letters import numbers_of
 from asyncbus.delivery import Delivery
 from asyncbus.errors import ConsumerClosedError, SubscriptionBusyError, WouldDeadlockError
@@ -18,7 +18,6 @@ from asyncbus.events import from_microseconds
 from asyncbus.lanes import Lanes
 from asyncbus.ledger import Held, Ledger
 from asyncbus.living import Living
-from asyncbus.patterns import Pattern
 from asyncbus.statistics import ConsumerStatistics
 from asyncbus.store.consumers import ParkedEvent, ParkedFilter, Released
 from asyncbus.surroundings import Surroundings
@@ -32,18 +31,8 @@ class Consumer(Living):
     it. Each matching event is handed out at least once, until it is done, skipped or a dead letter.
     """
 
-    def __init__(
-        self,
-        name: str,
-        pattern: Pattern,
-        options: ConsumerOptions,
-        surroundings: Surroundings,
-        rank: tuple[int, int],
-        *,
-        handler: Callable[..., Any] | None,
-        on_end: Callable[[Consumer], None],
-    ) -> None:
-        super().__init__(name, pattern, options, surroundings, rank, handler=handler)
+    def __init__(self, wanted: Wanted, surroundings: Surroundings, *, on_end: Callable[[Consumer], None]) -> None:
+        super().__init__(wanted, surroundings)
         self._on_end = on_end
         self._last: Held | None = None
         self._tried_again: dict[Held, asyncio.Future[bool]] = {}

@@ -8,11 +8,10 @@ from collections.abc import Iterable
 from itertools import islice
 
 from asyncbus.ahead import Ahead
-from asyncbus.consumer_options import ConsumerOptions
+from asyncbus.consumer_options import Wanted
 from asyncbus.errors import BusClosedError, EventsLostError, StoreCorruptError
 from asyncbus.feed import Feed
 from asyncbus.ledger import Held
-from asyncbus.patterns import Pattern
 from asyncbus.reading import NOT_OPEN
 from asyncbus.storing import Storing
 from asyncbus.surroundings import Surroundings
@@ -21,16 +20,14 @@ from asyncbus.surroundings import Surroundings
 class Feeding(Storing):
     """Reads events, has it stored that they are begun, and lets those who are free take them."""
 
-    def __init__(
-        self, name: str, pattern: Pattern, options: ConsumerOptions, surroundings: Surroundings, rank: tuple[int, int]
-    ) -> None:
-        super().__init__(name, options, surroundings)
-        self.pattern = pattern
-        self._rank = rank
+    def __init__(self, wanted: Wanted, surroundings: Surroundings) -> None:
+        super().__init__(wanted, surroundings)
+        self.pattern = wanted.pattern
+        self._rank = wanted.rank
         self._feed = self._new_feed()
         # The last event that was taken from it, as far as anybody has to know.
         self._taken_to = 0
-        self._ahead = Ahead(options.max_in_flight)
+        self._ahead = Ahead(wanted.options.max_in_flight)
         # Dead letters among what is read again: for them there is another way.
         self._parked: frozenset[int] = frozenset()
         # Of the last lump: how many events, when they were begun, and how long storing that took.

@@ -6,7 +6,7 @@ from functools import partial
 
 from msgspec.structs import replace
 
-from asyncbus.consumer_options import ConsumerOptions
+from asyncbus.consumer_options import Wanted
 from asyncbus.errors import CheckpointAheadError, ConsumerPatternError, EventsLostError
 from asyncbus.feeding import Feeding
 from asyncbus.fencing import Fencing
@@ -14,7 +14,6 @@ from asyncbus.filters import EventFilter
 from asyncbus.history import ask
 from asyncbus.ledger import Held, Ledger
 from asyncbus.options import Start
-from asyncbus.patterns import Pattern
 from asyncbus.store.consumers import ConsumerState, Owed
 from asyncbus.surroundings import Surroundings
 
@@ -22,16 +21,14 @@ from asyncbus.surroundings import Surroundings
 class Resuming(Feeding):
     """Begins where the stored state says, or the database of the effects."""
 
-    def __init__(
-        self, name: str, pattern: Pattern, options: ConsumerOptions, surroundings: Surroundings, rank: tuple[int, int]
-    ) -> None:
-        super().__init__(name, pattern, options, surroundings, rank)
-        self._start: Start = options.start
+    def __init__(self, wanted: Wanted, surroundings: Surroundings) -> None:
+        super().__init__(wanted, surroundings)
+        self._start: Start = wanted.options.start
         # What was asked for before it had its name, if something was.
         self._is_told_to_pause: bool | None = None
         self._fencing: Fencing | None = None
-        if options.effects is not None:
-            self._fencing = Fencing(name, pattern, options.effects, surroundings.store)
+        if wanted.options.effects is not None:
+            self._fencing = Fencing(wanted.name, wanted.pattern, wanted.options.effects, surroundings.store)
 
     async def _take_name(self) -> None:
         """Find where to go on, and have it stored that the name is taken.

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from copy import copy
 from typing import Final
 
-from asyncbus.consumer_options import ConsumerOptions
+from asyncbus.consumer_options import Wanted
 from asyncbus.delivering import Delivering
 from asyncbus.errors import ConsumerClosedError, StaleAckError, StoreFullError
 from asyncbus.feed import Feed
@@ -27,8 +27,8 @@ class Storing(Delivering):
 
     _feed: Feed
 
-    def __init__(self, name: str, options: ConsumerOptions, surroundings: Surroundings) -> None:
-        super().__init__(name, options, surroundings.clock, surroundings.random)
+    def __init__(self, wanted: Wanted, surroundings: Surroundings) -> None:
+        super().__init__(wanted.name, wanted.options, surroundings.clock, surroundings.random)
         self._around = surroundings
         # Whether it has its name, and its state is to be stored; and whether that is the last time.
         self._is_active = False
