@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import aclosing, suppress
 from copy import copy
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from msgspec.structs import replace
 
 from asyncbus.consumer import Consumer
-from asyncbus.dead_letters import numbers_of
+from asyncbus.dead_letters import numbers_of, pages
 from asyncbus.errors import AsyncBusError, ConsumerInUseError, StoreFailedError, StoreFullError, UnknownConsumerError
 from asyncbus.events import from_microseconds
 from asyncbus.history import History, ask
@@ -28,9 +28,6 @@ from asyncbus.store.consumers import (
 )
 
 T = TypeVar("T")
-
-_PAGE: Final = 256
-"""Dead letters that are looked at, and handed out, at once."""
 
 
 class Registry:
@@ -226,29 +223,15 @@ class Registry:
                     await consumer.saved()
         return await ask(self._store.dead_letters(wanted))
 
-    async def _pages(self, wanted: ParkedFilter) -> AsyncGenerator[Sequence[ParkedEvent], None]:
-        """All that are wanted, each once: what is parked again keeps its number."""
-        remaining = wanted.limit
-        after = wanted.after
-        while remaining is None or remaining > 0:
-            size = _PAGE if remaining is None else min(_PAGE, remaining)
-            page = await self.letters(replace(wanted, after=after, limit=size))
-            if page:
-                yield page
-            if len(page) < size:
-                return
-            after = page[-1].number
-            remaining = None if remaining is None else remaining - size
-
     async def retry(self, consumer: Consumer, wanted: ParkedFilter) -> tuple[int, int]:
         """Hand them out once more; how many are done, and how many failed again."""
-        async with aclosing(self._pages(wanted)) as pages:
-            return await consumer.try_again(pages)
+        async with aclosing(pages(self.letters, wanted)) as found:
+            return await consumer.try_again(found)
 
     async def discard(self, wanted: ParkedFilter) -> int:
         """Remove them; how many there were."""
         removed = 0
-        async for page in self._pages(wanted):
+        async for page in pages(self.letters, wanted):
             await self.store([Released(tuple(letter.number for letter in page))])
             for consumer in self.active:
                 consumer.discarded([letter for letter in page if letter.consumer == consumer.name])
