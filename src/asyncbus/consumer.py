@@ -19,7 +19,7 @@ from asyncbus.lanes import Lanes
 from asyncbus.ledger import Held, Ledger
 from asyncbus.living import Living
 from asyncbus.statistics import ConsumerStatistics
-from asyncbus.store.consumers import ParkedEvent, ParkedFilter, Released
+from asyncbus.store.consumers import ParkedEvent, ParkedFilter
 from asyncbus.surroundings import Surroundings
 
 
@@ -200,11 +200,7 @@ class Consumer(Living):
             holding.clear()
         self._suspects = 0
         self._parked = frozenset()
-        self._discarded.clear()
-        if letters:
-            self.dead_letters -= len(letters)
-            self._letters_to_store += 1
-            self._pending.append(Released(letters))
+        self._parking.release(letters)
         self._lanes = Lanes(self.options.order)
         state = replace(
             self._stored, epoch=self.epoch + 1, checkpoint=before, settled_to=before, begun_to=before, owed={}
@@ -257,16 +253,12 @@ class Consumer(Living):
         """
         self._refuse_handlers("retry_dead_letters")
         done = failed = 0
-        since: set[int] = set()
-        self._parked_since.append(since)
-        try:
+        with self._parking.parked_meanwhile() as since:
             while (outcomes := await self._hand_out_next(pages, since)) is not None:
                 succeeded = sum(await asyncio.gather(*outcomes))
                 done += succeeded
                 failed += len(outcomes) - succeeded
             await self.saved()
-        finally:
-            self._parked_since.remove(since)
         return done, failed
 
     async def _hand_out_next(
@@ -301,5 +293,4 @@ class Consumer(Living):
 
     def discarded(self, letters: Sequence[ParkedEvent]) -> None:
         """These dead letters are no more, whatever comes of those that are being tried again."""
-        self.dead_letters -= len(letters)
-        self._discarded |= self._numbers_tried_again() & {letter.number for letter in letters}
+        self._parking.discard({letter.number for letter in letters}, self._numbers_tried_again())

@@ -69,24 +69,25 @@ class Feeding(Storing):
         while self.is_open:
             if self._sought is not None:
                 await self._move(*self._sought)
-                continue
-            lump = self._lump()
-            if lump:
+            elif lump := self._lump():
                 await self._begin_stored(lump)
             elif self._demand() > 0 and await self._feed.read_on():
                 self._tell_passed()
-            elif not self._feed.open:
-                if self._feed.error is not None:
-                    raise self._told(self._feed.error)
+            elif self._feed.open:
+                await self._wait_for_more()
+            elif self._feed.error is None:
                 return
             else:
-                if self._demand() > 0 and self.held <= len(self.in_flight) + self.waiting_for_retry:
-                    self._ahead.waited()
-                self._tell_passed()
-                if self._hungry:
-                    self._around.saving.ask(self)  # there is time to store what was done
-                self._sleeper = asyncio.get_running_loop().create_future()
-                await self._sleeper
+                raise self._told(self._feed.error)
+
+    async def _wait_for_more(self) -> None:
+        if self._demand() > 0 and self.held <= len(self.in_flight) + self.waiting_for_retry:
+            self._ahead.waited()
+        self._tell_passed()
+        if self._hungry:
+            self._around.saving.ask(self)  # there is time to store what was done
+        self._sleeper = asyncio.get_running_loop().create_future()
+        await self._sleeper
 
     def _told(self, error: Exception) -> Exception:
         """What has ended the feed, with what to do for a consumer."""
@@ -150,10 +151,10 @@ class Feeding(Storing):
 
     def _may_begin(self, held: Held) -> bool:
         """Whether it can be handed out at once; if not, it is begun when it is the first of its lane."""
-        is_free = self._lanes.is_free(held)
-        if not is_free and held.parked is None:
+        leads = self._lanes.enter(held)
+        if not leads and held.parked is None:
             self._ledger.pass_over(held)
-        return is_free
+        return leads
 
     def _followers(self, lump: list[Held]) -> Iterable[Held]:
         """What comes right after those of a lump that lead their lanes, as much as may be begun with it."""

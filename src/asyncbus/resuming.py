@@ -37,7 +37,7 @@ class Resuming(Feeding):
             ConsumerPatternError, CheckpointAheadError, EventsLostError, EffectsError, StoreError
         """
         state = await self._around.state(self.name)
-        self.dead_letters = await self._around.dead_letters(self.name)
+        self._parking.count = await self._around.dead_letters(self.name)
         place_before_start = partial(self._around.history.place_before, self._start)
         is_new = state is None
         if state is None:
@@ -97,7 +97,7 @@ class Resuming(Feeding):
         held = Held(found[0], owed.attempts, owed.due, lane=self._lanes.of(found[0]))
         self._ledger.read(held)
         if owed.due:
-            if self._lanes.is_free(held):  # the last holder of the name may have had another order
+            if self._lanes.enter(held):  # the last holder of the name may have had another order
                 # It is at least as late as when the event was recorded, wherever the clock was put since.
                 now = max(self._around.clock.now(), held.record.recorded_at)
                 self._wait(held, max(owed.due - now, 0) / 1e6)
@@ -108,5 +108,5 @@ class Resuming(Feeding):
         else:
             if was_unclean and owed.attempts:
                 self._suspect(held)
-            if self._lanes.is_free(held):
+            if self._lanes.enter(held):
                 self._again.append(held)
