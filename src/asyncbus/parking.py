@@ -111,7 +111,8 @@ class Parking:
         try:
             yield since
         finally:
-            self._parked_since.remove(since)
+            # By identity: another call's set, with the same in it, goes on being filled.
+            self._parked_since = [other for other in self._parked_since if other is not since]
 
     # ------------------------------------------------------------------------------------------------------- storing it
 
