@@ -78,10 +78,9 @@ class Wanted(Struct, frozen=True, kw_only=True):
     rank: tuple[int, int]
 
 
-def check_consumer_name(name: object) -> None:
-    """Raise `InvalidOptionError` unless `name` can be that of a consumer."""
-    if len(check_name("name", name)) > MAX_NAME:
-        raise InvalidOptionError("name", f"at most {MAX_NAME} characters", name)
+def check_consumer_name(option: str, name: object) -> str:
+    """Return `name` if it can be that of a consumer, or raise `InvalidOptionError`."""
+    return check_name(option, name, MAX_NAME)
 
 
 def check_options(options: ConsumerOptions, handler: object) -> None:

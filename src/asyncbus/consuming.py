@@ -117,7 +117,7 @@ class Consuming(Subscribing, Publishing):
         )
         self._check_consumable()
         registry = self._registry(shared=shared)
-        check_consumer_name(name)
+        check_consumer_name("name", name)
         check_options(options, handler)
         check_priority(priority)
         wanted = Wanted(

@@ -229,13 +229,19 @@ class Registry:
             return await consumer.try_again(found)
 
     async def discard(self, wanted: ParkedFilter) -> int:
-        """Remove them; how many there were."""
+        """Remove them; how many there were.
+
+        Raises:
+            UnknownConsumerError: there was none, and nobody knows the consumer of whom they should be.
+        """
         removed = 0
         async for page in pages(self.letters, wanted):
             await self.store([Released(tuple(letter.number for letter in page))])
             for consumer in self.active:
                 consumer.discarded([letter for letter in page if letter.consumer == consumer.name])
             removed += len(page)
+        if not removed and wanted.consumer is not None and self.find(wanted.consumer) is None:
+            await self._state(wanted.consumer)
         return removed
 
 

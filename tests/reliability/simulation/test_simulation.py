@@ -69,6 +69,7 @@ NOBODY_WAITS = {
     ("registry", "letters", "await consumer.saved()"): _SELDOM,
     ("registry", "retry", "async with aclosing(pages(self.letters, wanted)) as found:"): _SELDOM,
     ("registry", "discard", "await self.store([Released(tuple(letter.number for letter in page))])"): _SELDOM,
+    ("registry", "discard", "await self._state(wanted.consumer)"): _SELDOM,
     ("resuming", "_take_over", "await self._read_back(sequence, owed, was_unclean=was_unclean)"): _SELDOM,
     ("resuming", "_read_back", "found = await ask(self._around.store.query(wanted))"): _SELDOM,
     ("administering", "wait_processed", "async with asyncio.timeout(timeout):"): _LIMIT,
