@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import aclosing, suppress
 from copy import copy
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from msgspec.structs import replace
@@ -180,9 +181,14 @@ class Registry:
 
     # ---------------------------------------------------------------------------------------------------- administering
 
-    async def store(self, changes: Sequence[Change]) -> None:
-        """Have changes stored that are no active consumer's, and wait for it."""
-        await self._saving.save(_Once(changes))
+    async def store(self, changes: Sequence[Change], *, on_stored: Callable[[], None] | None = None) -> None:
+        """Have changes stored that are no active consumer's, and wait for it.
+
+        Args:
+            changes: what is to be stored.
+            on_stored: called when it is, also where this was cancelled meanwhile.
+        """
+        await self._saving.save(_Once(changes, on_stored))
 
     async def _state(self, name: str) -> ConsumerState:
         state = await self.state(name)
@@ -236,30 +242,41 @@ class Registry:
         """
         removed = 0
         async for page in pages(self.letters, wanted):
-            await self.store([Released(tuple(letter.number for letter in page))])
-            for consumer in self.active:
-                consumer.discarded([letter for letter in page if letter.consumer == consumer.name])
+            released = Released(tuple(letter.number for letter in page))
+            await self.store([released], on_stored=partial(self._tell_discarded, page))
             removed += len(page)
         if not removed and wanted.consumer is not None and self.find(wanted.consumer) is None:
             await self._state(wanted.consumer)
         return removed
 
+    def _tell_discarded(self, letters: Sequence[ParkedEvent]) -> None:
+        for consumer in self.active:
+            consumer.discarded([letter for letter in letters if letter.consumer == consumer.name])
+
 
 class _Once:
-    """Changes that are handed over once."""
+    """Changes that are handed over once.
 
-    def __init__(self, changes: Sequence[Change]) -> None:
+    Args:
+        changes: what is to be stored.
+        on_stored: called when it is, also where nobody waits for that any more.
+    """
+
+    def __init__(self, changes: Sequence[Change], on_stored: Callable[[], None] | None) -> None:
         self._changes = changes
+        self._on_stored = on_stored
 
     def changes(self) -> Sequence[Change]:
         """All of them."""
         return self._changes
 
-    def kept(self, changes: Sequence[Change], *, stale: bool) -> None:
+    def kept(self, changes: Sequence[Change], *, stale: bool) -> None:  # noqa: ARG002  # as every `Saver` is called
         """Whoever waits is told by the saving."""
+        if self._on_stored is not None:
+            self._on_stored()
 
     def lost(self, changes: Sequence[Change], error: Exception) -> None:
-        """As `kept`."""
+        """As `kept`, but nothing is stored."""
 
 
 class _Shared(Generic[T]):

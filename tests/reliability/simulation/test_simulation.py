@@ -68,7 +68,11 @@ NOBODY_WAITS = {
     ("registry", "forget", "await self.store([Forgotten(name)])"): _SELDOM,
     ("registry", "letters", "await consumer.saved()"): _SELDOM,
     ("registry", "retry", "async with aclosing(pages(self.letters, wanted)) as found:"): _SELDOM,
-    ("registry", "discard", "await self.store([Released(tuple(letter.number for letter in page))])"): _SELDOM,
+    (
+        "registry",
+        "discard",
+        "await self.store([released], on_stored=partial(self._tell_discarded, page))",
+    ): _SELDOM,
     ("registry", "discard", "await self._state(wanted.consumer)"): _SELDOM,
     ("resuming", "_take_over", "await self._read_back(sequence, owed, was_unclean=was_unclean)"): _SELDOM,
     ("resuming", "_read_back", "found = await ask(self._around.store.query(wanted))"): _SELDOM,
