@@ -23,7 +23,7 @@ def lined_up(order: Order, *keys: str | None) -> tuple[Lanes, list[Held]]:
 
 
 def free(lanes: Lanes, events: Sequence[Held]) -> list[bool]:
-    return [lanes.is_free(held) for held in events]
+    return [lanes.enter(held) for held in events]
 
 
 @pytest.mark.parametrize(
@@ -52,12 +52,12 @@ def test_the_next_of_a_lane_leads_when_the_one_before_has_left() -> None:
     assert (first.leads, second.leads, third.leads) == (False, True, False)
     assert lanes.leave(second) is third
     assert lanes.leave(third) is None
-    assert lanes.is_free(held_of(lanes, 9, "x")), "nothing is left of the lane"
+    assert lanes.enter(held_of(lanes, 9, "x")), "nothing is left of the lane"
 
 
 def test_who_leads_no_lane_has_nobody_behind() -> None:
     lanes, [held] = lined_up("key", None)
-    assert lanes.is_free(held)
+    assert lanes.enter(held)
     assert list(lanes.behind(held)) == list(lanes.stop(held)) == []
     lanes.go_on(held)
     assert lanes.leave(held) is None
@@ -90,7 +90,7 @@ def test_each_lane_goes_in_order_whoever_finishes_when(order: Order, seed: int) 
     while arriving or flying:
         if arriving and chance.random() < 0.5:
             held = arriving.pop(0)
-            if lanes.is_free(held):
+            if lanes.enter(held):
                 flying.append(held)
         elif flying:
             held = flying.pop(chance.randrange(len(flying)))

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from datetime import datetime
 
+from asyncbus.consumer_options import check_consumer_name
 from asyncbus.consuming import Consuming
 from asyncbus.dead_letters import DeadLetter, RetriedLetters
 from asyncbus.errors import InvalidOptionError, StoreReadOnlyError
-from asyncbus.events import check_name
 from asyncbus.options import Start, bound, check_count, check_seconds, check_start
 from asyncbus.patterns import Pattern
 from asyncbus.registry import Registry
@@ -42,7 +42,8 @@ class Administering(Consuming):
         """Have a consumer go on somewhere else; this is stored when it returns.
 
         An active one finishes the handlers at work before. What an iterating one has handed out is stale: its outcome
-        is refused. What waits for a retry comes again only if it lies after the new place.
+        is refused. What waits for a retry comes again only if it lies after the new place. Cancelled, it may be moved
+        all the same, or not at all: call it again.
 
         Args:
             name: of the consumer.
@@ -61,6 +62,9 @@ class Administering(Consuming):
     async def pause(self, name: str) -> None:
         """Have a consumer hand out nothing more until `resume`; what is in flight goes on. This is remembered.
 
+        Cancelled, an active one is paused all the same, and has that stored with its next commit; of one that is not
+        active nobody knows: call it again.
+
         Args:
             name: of the consumer.
 
@@ -72,7 +76,7 @@ class Administering(Consuming):
         await self._changed().pause(name, paused=True)
 
     async def resume(self, name: str) -> None:
-        """Undo `pause`.
+        """Undo `pause`, and as that does where it is cancelled.
 
         Args:
             name: of the consumer.
@@ -84,6 +88,8 @@ class Administering(Consuming):
 
     async def delete_consumer(self, name: str) -> None:
         """Forget a consumer: its checkpoint, what it owes, and its dead letters.
+
+        Cancelled, it may be forgotten all the same: called again, it raises `UnknownConsumerError` then.
 
         Args:
             name: of the consumer.
@@ -97,6 +103,8 @@ class Administering(Consuming):
 
     async def wait_processed(self, name: str, sequence: int, timeout: float | None = None) -> None:
         """Wait until a consumer owes nothing up to a sequence: done, parked or skipped. So one reads one's own writes.
+
+        Cancelling it ends the waiting, and nothing else.
 
         Args:
             name: of the consumer, which must be active on this bus.
@@ -161,7 +169,8 @@ class Administering(Consuming):
         """Hand a consumer's dead letters out again, each once, the oldest first, and wait for what comes of it.
 
         What is done is removed; what fails stays a dead letter, with one failure more, and is not tried again before
-        the next call. They are removed only when they are done, so a crash in between loses none.
+        the next call. They are removed only when they are done, so a crash in between loses none. Cancelled, those that
+        were handed out to the consumer get their outcome all the same, and the others are left alone.
 
         Args:
             consumer: its name; it must be active on this bus.
@@ -189,6 +198,8 @@ class Administering(Consuming):
     ) -> int:
         """Remove dead letters for good.
 
+        Cancelled, some of them may be removed already, the oldest first.
+
         Args:
             consumer: its name; it need not be active.
             pattern, start, stop, limit: as for `dead_letters`.
@@ -197,7 +208,8 @@ class Administering(Consuming):
             How many were removed.
 
         Raises:
-            What `dead_letters` raises.
+            UnknownConsumerError: there is none to remove, and the store does not know this name.
+            And what `dead_letters` raises.
         """
         registry = self._changed()
         return await registry.discard(_letters(consumer, pattern, start=start, stop=stop, limit=limit))
@@ -216,7 +228,7 @@ def _letters(
     stop_sequence, stop_parked = bound("stop", stop)
     wanted = Pattern.parse(pattern)
     return ParkedFilter(
-        consumer=None if consumer is None else check_name("consumer", consumer),
+        consumer=None if consumer is None else check_consumer_name("consumer", consumer),
         pattern=None if wanted.matches_all else wanted,
         start_sequence=start_sequence,
         stop_sequence=stop_sequence,

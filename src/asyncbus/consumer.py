@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from copy import copy
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from msgspec.structs import replace
 
-from asyncbus.consumer_options import ConsumerOptions
+from asyncbus.consumer_options import Wanted
 from asyncbus.dead_letters import numbers_of
 from asyncbus.delivery import Delivery
 from asyncbus.errors import ConsumerClosedError, SubscriptionBusyError, WouldDeadlockError
@@ -18,9 +18,8 @@ from asyncbus.events import from_microseconds
 from asyncbus.lanes import Lanes
 from asyncbus.ledger import Held, Ledger
 from asyncbus.living import Living
-from asyncbus.patterns import Pattern
 from asyncbus.statistics import ConsumerStatistics
-from asyncbus.store.consumers import ParkedEvent, ParkedFilter, Released
+from asyncbus.store.consumers import ParkedEvent, ParkedFilter
 from asyncbus.surroundings import Surroundings
 
 
@@ -32,18 +31,8 @@ class Consumer(Living):
     it. Each matching event is handed out at least once, until it is done, skipped or a dead letter.
     """
 
-    def __init__(
-        self,
-        name: str,
-        pattern: Pattern,
-        options: ConsumerOptions,
-        surroundings: Surroundings,
-        rank: tuple[int, int],
-        *,
-        handler: Callable[..., Any] | None,
-        on_end: Callable[[Consumer], None],
-    ) -> None:
-        super().__init__(name, pattern, options, surroundings, rank, handler=handler)
+    def __init__(self, wanted: Wanted, surroundings: Surroundings, *, on_end: Callable[[Consumer], None]) -> None:
+        super().__init__(wanted, surroundings)
         self._on_end = on_end
         self._last: Held | None = None
         self._tried_again: dict[Held, asyncio.Future[bool]] = {}
@@ -211,11 +200,7 @@ class Consumer(Living):
             holding.clear()
         self._suspects = 0
         self._parked = frozenset()
-        self._discarded.clear()
-        if letters:
-            self.dead_letters -= len(letters)
-            self._letters_to_store += 1
-            self._pending.append(Released(letters))
+        self._parking.release(letters)
         self._lanes = Lanes(self.options.order)
         state = replace(
             self._stored, epoch=self.epoch + 1, checkpoint=before, settled_to=before, begun_to=before, owed={}
@@ -268,16 +253,12 @@ class Consumer(Living):
         """
         self._refuse_handlers("retry_dead_letters")
         done = failed = 0
-        since: set[int] = set()
-        self._parked_since.append(since)
-        try:
+        with self._parking.parked_meanwhile() as since:
             while (outcomes := await self._hand_out_next(pages, since)) is not None:
                 succeeded = sum(await asyncio.gather(*outcomes))
                 done += succeeded
                 failed += len(outcomes) - succeeded
             await self.saved()
-        finally:
-            self._parked_since.remove(since)
         return done, failed
 
     async def _hand_out_next(
@@ -312,5 +293,4 @@ class Consumer(Living):
 
     def discarded(self, letters: Sequence[ParkedEvent]) -> None:
         """These dead letters are no more, whatever comes of those that are being tried again."""
-        self.dead_letters -= len(letters)
-        self._discarded |= self._numbers_tried_again() & {letter.number for letter in letters}
+        self._parking.discard({letter.number for letter in letters}, self._numbers_tried_again())

@@ -1,8 +1,9 @@
-"""The options of a consumer, and what is wrong with them."""
+"""What is wanted of a consumer, and what is wrong with that."""
 
 from __future__ import annotations
 
-from typing import Final, Literal, TypeAlias, TypedDict, get_args
+from collections.abc import Callable
+from typing import Any, Final, Literal, TypeAlias, TypedDict, get_args
 
 from msgspec import Struct
 
@@ -11,6 +12,7 @@ from asyncbus.errors import InvalidOptionError
 from asyncbus.events import check_name
 from asyncbus.lanes import Order
 from asyncbus.options import Start, check_count, check_handler, check_seconds, check_start
+from asyncbus.patterns import Pattern
 from asyncbus.policies import Retry
 
 OnExhausted: TypeAlias = Literal["dead_letter", "stop", "skip"]
@@ -44,7 +46,7 @@ class ConsumeOptions(TypedDict, total=False):
 
 
 class ConsumerOptions(Struct, frozen=True, kw_only=True):
-    """Those that an active consumer goes by; `EventBus.consume` documents them."""
+    """Those that an active consumer goes by, all of them given; `EventBus.consume` documents them."""
 
     start: Start
     retry: Retry
@@ -58,10 +60,27 @@ class ConsumerOptions(Struct, frozen=True, kw_only=True):
     effects: Effects | None
 
 
-def check_consumer_name(name: object) -> None:
-    """Raise `InvalidOptionError` unless `name` can be that of a consumer."""
-    if len(check_name("name", name)) > MAX_NAME:
-        raise InvalidOptionError("name", f"at most {MAX_NAME} characters", name)
+class Wanted(Struct, frozen=True, kw_only=True):
+    """A consumer as its user wants it.
+
+    Attributes:
+        name: which is remembered.
+        pattern: of the events.
+        handler: called with each event; None: the consumer is iterated.
+        options: how it goes about it.
+        rank: its feed's place among the readers of the bus, ascending.
+    """
+
+    name: str
+    pattern: Pattern
+    handler: Callable[..., Any] | None
+    options: ConsumerOptions
+    rank: tuple[int, int]
+
+
+def check_consumer_name(option: str, name: object) -> str:
+    """Return `name` if it can be that of a consumer, or raise `InvalidOptionError`."""
+    return check_name(option, name, MAX_NAME)
 
 
 def check_options(options: ConsumerOptions, handler: object) -> None:

@@ -12,6 +12,7 @@ from asyncbus.consumer_options import (
     ConsumeOptions,
     ConsumerOptions,
     OnExhausted,
+    Wanted,
     check_consumer_name,
     check_options,
 )
@@ -116,18 +117,17 @@ class Consuming(Subscribing, Publishing):
         )
         self._check_consumable()
         registry = self._registry(shared=shared)
-        check_consumer_name(name)
+        check_consumer_name("name", name)
         check_options(options, handler)
         check_priority(priority)
-        consumer = Consumer(
-            name,
-            Pattern.parse(pattern),
-            options,
-            self._surroundings(registry),
-            (-priority, next(self._order)),
+        wanted = Wanted(
+            name=name,
+            pattern=Pattern.parse(pattern),
             handler=handler,
-            on_end=registry.remove,
+            options=options,
+            rank=(-priority, next(self._order)),
         )
+        consumer = Consumer(wanted, self._surroundings(registry), on_end=registry.remove)
         if self._is_open:
             self._inbox.check_loop()
         registry.add(consumer)

@@ -1,8 +1,8 @@
-"""Dead letters as users see them, and their numbers."""
+"""Dead letters as users see them, and page by page."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Final, Self
 
@@ -15,7 +15,7 @@ from asyncbus.history import ask
 from asyncbus.store.consumers import ConsumerStore, ParkedEvent, ParkedFilter
 
 _PAGE: Final = 256
-"""Dead letters that are read at once."""
+"""Dead letters that are read, and handed out, at once."""
 
 
 class Attempt(Struct, frozen=True, kw_only=True):
@@ -88,11 +88,28 @@ class RetriedLetters(Struct, frozen=True):
     failed: int = 0
 
 
+async def pages(
+    read: Callable[[ParkedFilter], Awaitable[Sequence[ParkedEvent]]], wanted: ParkedFilter
+) -> AsyncGenerator[Sequence[ParkedEvent], None]:
+    """All dead letters that are wanted, each once, ascending by number: what is parked again keeps its own.
+
+    Args:
+        read: gives those that a filter wants.
+        wanted: which; each page is read when it is asked for.
+    """
+    after, remaining = wanted.after, wanted.limit
+    while remaining is None or remaining > 0:
+        size = _PAGE if remaining is None else min(_PAGE, remaining)
+        page = await read(replace(wanted, after=after, limit=size))
+        if page:
+            yield page
+        if len(page) < size:
+            return
+        after = page[-1].number
+        remaining = None if remaining is None else remaining - size
+
+
 async def numbers_of(store: ConsumerStore, wanted: ParkedFilter) -> Sequence[int]:
-    """The numbers of the dead letters that are wanted, ascending, read page by page."""
-    numbers: list[int] = []
-    while True:
-        page = await ask(store.dead_letters(replace(wanted, after=numbers[-1] if numbers else 0, limit=_PAGE)))
-        numbers += [letter.number for letter in page]
-        if len(page) < _PAGE:
-            return numbers
+    """The numbers of the dead letters that are wanted, ascending."""
+    found = pages(lambda page: ask(store.dead_letters(page)), wanted)
+    return [letter.number async for page in found for letter in page]

@@ -103,6 +103,8 @@ class Delivery:
     async def nak(self, delay: float | None = None, reason: str = "nak") -> None:
         """The attempt has failed; the event comes again, or is exhausted, as the consumer's `retry` says.
 
+        Cancelled, the attempt has failed all the same, and a crash may undo it.
+
         Args:
             delay: seconds until it comes again; None: as `retry` says.
             reason: kept as the error of this attempt.
@@ -120,6 +122,8 @@ class Delivery:
     async def reject(self, reason: str = "rejected") -> None:
         """The event will never work: park it at once, whatever attempts are left.
 
+        Cancelled, the event is given up all the same, and a crash may undo it.
+
         Args:
             reason: kept with the dead letter.
 
@@ -131,7 +135,7 @@ class Delivery:
         await self._settler.saved()
 
     async def in_progress(self) -> None:
-        """Work goes on: the consumer's `timeout` begins anew.
+        """Work goes on: the consumer's `timeout` begins anew. It waits for nothing, so nothing can cancel it.
 
         Raises:
             UnknownAckError, StaleAckError, ConsumerClosedError: as for `ack`.
@@ -151,9 +155,9 @@ class Delivery:
         """Publish an event that follows from this one: stored at most once, however often this one is handed out.
 
         Its id is made of the consumer, the sequence of this event, and how many calls came before it, failed ones too:
-        so a handler must publish in the same order each time, and a call that was cancelled and is made again is
-        another one. A rerun gets the receipt of the first one, whatever its body is now.
-        Once the first one was removed by retention or `clear`, a rerun stores it anew.
+        so a handler must publish in the same order each time. Cancelled, it may be stored or not, and a call that is
+        made again is another one. A rerun gets the receipt of the first one, whatever its body is now. Once the first
+        one was removed by retention or `clear`, a rerun stores it anew.
 
         Args:
             type: as for `EventBus.publish`, like the others.

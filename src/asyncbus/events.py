@@ -211,14 +211,14 @@ def offending_token(text: str) -> str:
     return "it is not a sequence of dot-separated tokens"
 
 
-def check_name(option: str, value: object) -> str:
-    """Return `value` as a plain string if it may be an id or a key.
+def check_name(option: str, value: object, most: int = MAX_TYPE_LENGTH) -> str:
+    """Return `value` as a plain string if it may be an id or a key, or a name, of at most `most` characters.
 
     Raises:
         InvalidOptionError: it is no string, empty, too long, or not printable.
     """
-    if not isinstance(value, str) or not 0 < len(value) <= MAX_TYPE_LENGTH or not value.isprintable():
-        raise InvalidOptionError(option, f"a printable string of 1 to {MAX_TYPE_LENGTH} characters", value)
+    if not isinstance(value, str) or not 0 < len(value) <= most or not value.isprintable():
+        raise InvalidOptionError(option, f"a printable string of 1 to {most} characters", value)
     return str.__str__(value)
 
 

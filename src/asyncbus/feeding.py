@@ -8,11 +8,10 @@ from collections.abc import Iterable
 from itertools import islice
 
 from asyncbus.ahead import Ahead
-from asyncbus.consumer_options import ConsumerOptions
+from asyncbus.consumer_options import Wanted
 from asyncbus.errors import BusClosedError, EventsLostError, StoreCorruptError
 from asyncbus.feed import Feed
 from asyncbus.ledger import Held
-from asyncbus.patterns import Pattern
 from asyncbus.reading import NOT_OPEN
 from asyncbus.storing import Storing
 from asyncbus.surroundings import Surroundings
@@ -21,16 +20,14 @@ from asyncbus.surroundings import Surroundings
 class Feeding(Storing):
     """Reads events, has it stored that they are begun, and lets those who are free take them."""
 
-    def __init__(
-        self, name: str, pattern: Pattern, options: ConsumerOptions, surroundings: Surroundings, rank: tuple[int, int]
-    ) -> None:
-        super().__init__(name, options, surroundings)
-        self.pattern = pattern
-        self._rank = rank
+    def __init__(self, wanted: Wanted, surroundings: Surroundings) -> None:
+        super().__init__(wanted, surroundings)
+        self.pattern = wanted.pattern
+        self._rank = wanted.rank
         self._feed = self._new_feed()
         # The last event that was taken from it, as far as anybody has to know.
         self._taken_to = 0
-        self._ahead = Ahead(options.max_in_flight)
+        self._ahead = Ahead(wanted.options.max_in_flight)
         # Dead letters among what is read again: for them there is another way.
         self._parked: frozenset[int] = frozenset()
         # Of the last lump: how many events, when they were begun, and how long storing that took.
@@ -72,24 +69,25 @@ class Feeding(Storing):
         while self.is_open:
             if self._sought is not None:
                 await self._move(*self._sought)
-                continue
-            lump = self._lump()
-            if lump:
+            elif lump := self._lump():
                 await self._begin_stored(lump)
             elif self._demand() > 0 and await self._feed.read_on():
                 self._tell_passed()
-            elif not self._feed.open:
-                if self._feed.error is not None:
-                    raise self._told(self._feed.error)
+            elif self._feed.open:
+                await self._wait_for_more()
+            elif self._feed.error is None:
                 return
             else:
-                if self._demand() > 0 and self.held <= len(self.in_flight) + self.waiting_for_retry:
-                    self._ahead.waited()
-                self._tell_passed()
-                if self._hungry:
-                    self._around.saving.ask(self)  # there is time to store what was done
-                self._sleeper = asyncio.get_running_loop().create_future()
-                await self._sleeper
+                raise self._told(self._feed.error)
+
+    async def _wait_for_more(self) -> None:
+        if self._demand() > 0 and self.held <= len(self.in_flight) + self.waiting_for_retry:
+            self._ahead.waited()
+        self._tell_passed()
+        if self._hungry:
+            self._around.saving.ask(self)  # there is time to store what was done
+        self._sleeper = asyncio.get_running_loop().create_future()
+        await self._sleeper
 
     def _told(self, error: Exception) -> Exception:
         """What has ended the feed, with what to do for a consumer."""
@@ -153,10 +151,10 @@ class Feeding(Storing):
 
     def _may_begin(self, held: Held) -> bool:
         """Whether it can be handed out at once; if not, it is begun when it is the first of its lane."""
-        is_free = self._lanes.is_free(held)
-        if not is_free and held.parked is None:
+        leads = self._lanes.enter(held)
+        if not leads and held.parked is None:
             self._ledger.pass_over(held)
-        return is_free
+        return leads
 
     def _followers(self, lump: list[Held]) -> Iterable[Held]:
         """What comes right after those of a lump that lead their lanes, as much as may be begun with it."""

@@ -41,8 +41,8 @@ class Lanes:
             return record.key
         return _ALL if self._order == "strict" else None
 
-    def is_free(self, held: Held) -> bool:
-        """Whether an event may be handed out now; if not, it is kept until `leave` gives it back."""
+    def enter(self, held: Held) -> bool:
+        """An event comes: whether it may be handed out now; if not, it is kept until `leave` gives it back."""
         if held.lane is None or held.leads:
             return True
         lane = self._lanes.get(held.lane)

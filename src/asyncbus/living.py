@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from math import inf
 from typing import Any
 
-from asyncbus.consumer_options import ConsumerOptions
+from asyncbus.consumer_options import Wanted
 from asyncbus.errors import AsyncBusError, ConsumerError, EffectsError, StoreFailedError
 from asyncbus.ledger import Held
-from asyncbus.patterns import Pattern
 from asyncbus.shielded import Shielded
 from asyncbus.surroundings import Surroundings
 from asyncbus.working import GRACE, Working
@@ -22,17 +21,8 @@ log = logging.getLogger("asyncbus")
 class Living(Working):
     """The tasks of a consumer, from when the bus is open until nothing of it is left."""
 
-    def __init__(
-        self,
-        name: str,
-        pattern: Pattern,
-        options: ConsumerOptions,
-        surroundings: Surroundings,
-        rank: tuple[int, int],
-        *,
-        handler: Callable[..., Any] | None,
-    ) -> None:
-        super().__init__(name, pattern, options, surroundings, rank, handler=handler)
+    def __init__(self, wanted: Wanted, surroundings: Surroundings) -> None:
+        super().__init__(wanted, surroundings)
         self._task: asyncio.Task[None] | None = None
         self._workers: list[asyncio.Task[None]] = []
         self._retries: dict[Held, asyncio.Task[None]] = {}

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import aclosing, suppress
 from copy import copy
-from typing import Any, Final, Generic, TypeVar
+from functools import partial
+from typing import Any, Generic, TypeVar
 
 from msgspec.structs import replace
 
 from asyncbus.consumer import Consumer
-from asyncbus.dead_letters import numbers_of
+from asyncbus.dead_letters import numbers_of, pages
 from asyncbus.errors import AsyncBusError, ConsumerInUseError, StoreFailedError, StoreFullError, UnknownConsumerError
 from asyncbus.events import from_microseconds
 from asyncbus.history import History, ask
@@ -28,9 +29,6 @@ from asyncbus.store.consumers import (
 )
 
 T = TypeVar("T")
-
-_PAGE: Final = 256
-"""Dead letters that are looked at, and handed out, at once."""
 
 
 class Registry:
@@ -183,9 +181,14 @@ class Registry:
 
     # ---------------------------------------------------------------------------------------------------- administering
 
-    async def store(self, changes: Sequence[Change]) -> None:
-        """Have changes stored that are no active consumer's, and wait for it."""
-        await self._saving.save(_Once(changes))
+    async def store(self, changes: Sequence[Change], *, on_stored: Callable[[], None] | None = None) -> None:
+        """Have changes stored that are no active consumer's, and wait for it.
+
+        Args:
+            changes: what is to be stored.
+            on_stored: called when it is, also where this was cancelled meanwhile.
+        """
+        await self._saving.save(_Once(changes, on_stored))
 
     async def _state(self, name: str) -> ConsumerState:
         state = await self.state(name)
@@ -226,51 +229,54 @@ class Registry:
                     await consumer.saved()
         return await ask(self._store.dead_letters(wanted))
 
-    async def _pages(self, wanted: ParkedFilter) -> AsyncGenerator[Sequence[ParkedEvent], None]:
-        """All that are wanted, each once: what is parked again keeps its number."""
-        remaining = wanted.limit
-        after = wanted.after
-        while remaining is None or remaining > 0:
-            size = _PAGE if remaining is None else min(_PAGE, remaining)
-            page = await self.letters(replace(wanted, after=after, limit=size))
-            if page:
-                yield page
-            if len(page) < size:
-                return
-            after = page[-1].number
-            remaining = None if remaining is None else remaining - size
-
     async def retry(self, consumer: Consumer, wanted: ParkedFilter) -> tuple[int, int]:
         """Hand them out once more; how many are done, and how many failed again."""
-        async with aclosing(self._pages(wanted)) as pages:
-            return await consumer.try_again(pages)
+        async with aclosing(pages(self.letters, wanted)) as found:
+            return await consumer.try_again(found)
 
     async def discard(self, wanted: ParkedFilter) -> int:
-        """Remove them; how many there were."""
+        """Remove them; how many there were.
+
+        Raises:
+            UnknownConsumerError: there was none, and nobody knows the consumer of whom they should be.
+        """
         removed = 0
-        async for page in self._pages(wanted):
-            await self.store([Released(tuple(letter.number for letter in page))])
-            for consumer in self.active:
-                consumer.discarded([letter for letter in page if letter.consumer == consumer.name])
+        async for page in pages(self.letters, wanted):
+            released = Released(tuple(letter.number for letter in page))
+            await self.store([released], on_stored=partial(self._tell_discarded, page))
             removed += len(page)
+        if not removed and wanted.consumer is not None and self.find(wanted.consumer) is None:
+            await self._state(wanted.consumer)
         return removed
+
+    def _tell_discarded(self, letters: Sequence[ParkedEvent]) -> None:
+        for consumer in self.active:
+            consumer.discarded([letter for letter in letters if letter.consumer == consumer.name])
 
 
 class _Once:
-    """Changes that are handed over once."""
+    """Changes that are handed over once.
 
-    def __init__(self, changes: Sequence[Change]) -> None:
+    Args:
+        changes: what is to be stored.
+        on_stored: called when it is, also where nobody waits for that any more.
+    """
+
+    def __init__(self, changes: Sequence[Change], on_stored: Callable[[], None] | None) -> None:
         self._changes = changes
+        self._on_stored = on_stored
 
     def changes(self) -> Sequence[Change]:
         """All of them."""
         return self._changes
 
-    def kept(self, changes: Sequence[Change], *, stale: bool) -> None:
+    def kept(self, changes: Sequence[Change], *, stale: bool) -> None:  # noqa: ARG002  # as every `Saver` is called
         """Whoever waits is told by the saving."""
+        if self._on_stored is not None:
+            self._on_stored()
 
     def lost(self, changes: Sequence[Change], error: Exception) -> None:
-        """As `kept`."""
+        """As `kept`, but nothing is stored."""
 
 
 class _Shared(Generic[T]):

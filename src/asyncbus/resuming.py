@@ -6,7 +6,7 @@ from functools import partial
 
 from msgspec.structs import replace
 
-from asyncbus.consumer_options import ConsumerOptions
+from asyncbus.consumer_options import Wanted
 from asyncbus.errors import CheckpointAheadError, ConsumerPatternError, EventsLostError
 from asyncbus.feeding import Feeding
 from asyncbus.fencing import Fencing
@@ -14,7 +14,6 @@ from asyncbus.filters import EventFilter
 from asyncbus.history import ask
 from asyncbus.ledger import Held, Ledger
 from asyncbus.options import Start
-from asyncbus.patterns import Pattern
 from asyncbus.store.consumers import ConsumerState, Owed
 from asyncbus.surroundings import Surroundings
 
@@ -22,16 +21,14 @@ from asyncbus.surroundings import Surroundings
 class Resuming(Feeding):
     """Begins where the stored state says, or the database of the effects."""
 
-    def __init__(
-        self, name: str, pattern: Pattern, options: ConsumerOptions, surroundings: Surroundings, rank: tuple[int, int]
-    ) -> None:
-        super().__init__(name, pattern, options, surroundings, rank)
-        self._start: Start = options.start
+    def __init__(self, wanted: Wanted, surroundings: Surroundings) -> None:
+        super().__init__(wanted, surroundings)
+        self._start: Start = wanted.options.start
         # What was asked for before it had its name, if something was.
         self._is_told_to_pause: bool | None = None
         self._fencing: Fencing | None = None
-        if options.effects is not None:
-            self._fencing = Fencing(name, pattern, options.effects, surroundings.store)
+        if wanted.options.effects is not None:
+            self._fencing = Fencing(wanted.name, wanted.pattern, wanted.options.effects, surroundings.store)
 
     async def _take_name(self) -> None:
         """Find where to go on, and have it stored that the name is taken.
@@ -40,7 +37,7 @@ class Resuming(Feeding):
             ConsumerPatternError, CheckpointAheadError, EventsLostError, EffectsError, StoreError
         """
         state = await self._around.state(self.name)
-        self.dead_letters = await self._around.dead_letters(self.name)
+        self._parking.count = await self._around.dead_letters(self.name)
         place_before_start = partial(self._around.history.place_before, self._start)
         is_new = state is None
         if state is None:
@@ -100,7 +97,7 @@ class Resuming(Feeding):
         held = Held(found[0], owed.attempts, owed.due, lane=self._lanes.of(found[0]))
         self._ledger.read(held)
         if owed.due:
-            if self._lanes.is_free(held):  # the last holder of the name may have had another order
+            if self._lanes.enter(held):  # the last holder of the name may have had another order
                 # It is at least as late as when the event was recorded, wherever the clock was put since.
                 now = max(self._around.clock.now(), held.record.recorded_at)
                 self._wait(held, max(owed.due - now, 0) / 1e6)
@@ -111,5 +108,5 @@ class Resuming(Feeding):
         else:
             if was_unclean and owed.attempts:
                 self._suspect(held)
-            if self._lanes.is_free(held):
+            if self._lanes.enter(held):
                 self._again.append(held)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from copy import copy
 from typing import Final
 
-from asyncbus.consumer_options import ConsumerOptions
+from asyncbus.consumer_options import Wanted
 from asyncbus.delivering import Delivering
 from asyncbus.errors import ConsumerClosedError, StaleAckError, StoreFullError
 from asyncbus.feed import Feed
@@ -27,8 +27,8 @@ class Storing(Delivering):
 
     _feed: Feed
 
-    def __init__(self, name: str, options: ConsumerOptions, surroundings: Surroundings) -> None:
-        super().__init__(name, options, surroundings.clock, surroundings.random)
+    def __init__(self, wanted: Wanted, surroundings: Surroundings) -> None:
+        super().__init__(wanted.name, wanted.options, surroundings.clock, surroundings.random)
         self._around = surroundings
         # Whether it has its name, and its state is to be stored; and whether that is the last time.
         self._is_active = False
@@ -81,10 +81,9 @@ class Storing(Delivering):
             last_error=self.last_error,
             active_since=0 if self._is_resting and not self.is_careful else self._stored.active_since,
         )
-        if self._was_stored and not self._pending and state == self._stored:
+        if self._was_stored and not self._parking.has_changes and state == self._stored:
             return ()
-        pending, self._pending = self._pending, []
-        return (*pending, state)
+        return (*self._parking.take(), state)
 
     def kept(self, changes: Sequence[Change], *, stale: bool) -> None:
         """They are stored; or somebody else has the name."""
@@ -93,15 +92,14 @@ class Storing(Delivering):
             self._end(StaleAckError(self.name, None, self.epoch, None))
             return
         self._was_stored = True
-        if self._letters_to_store:
-            self._letters_to_store -= sum(not isinstance(change, ConsumerState) for change in changes)
+        self._parking.kept(changes)
         for change in changes:
             if isinstance(change, ConsumerState) and change.epoch == self.epoch:  # no `seek` has come in between
                 self._stored = change
 
     def lost(self, changes: Sequence[Change], error: Exception) -> None:
         """They are not: they are to be stored with the next commit, if there is one."""
-        self._pending[:0] = [change for change in changes if not isinstance(change, ConsumerState)]
+        self._parking.lost(changes)
         if not isinstance(error, StoreFullError):
             self._end(error)
 

@@ -174,6 +174,7 @@ class Subscribing(Reading):
         self._waiting_for.add(waiting)
 
         def forget(task: asyncio.Task[Event]) -> None:
+            """It has ended."""
             self._waiting_for.discard(task)
             subscription.end()  # where it was cancelled before its first step
             if not task.cancelled():
@@ -209,6 +210,7 @@ class Subscribing(Reading):
             self._handling[task] = subscription
 
             def forget(task: asyncio.Task[None]) -> None:
+                """It has ended."""
                 del self._handling[task]
                 subscription.end()  # where it was cancelled before its first step
                 subscription.tell_passed()

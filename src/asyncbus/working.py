@@ -10,13 +10,12 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeAlias
 
 from asyncbus.codec import json_decode
-from asyncbus.consumer_options import ConsumerOptions
+from asyncbus.consumer_options import Wanted
 from asyncbus.delivery import Delivery
 from asyncbus.errors import EffectsError, HandlerTimeoutError, InvalidHandlerError
 from asyncbus.events import Event
 from asyncbus.handlers import SLICE, is_cancelled
 from asyncbus.ledger import Held
-from asyncbus.patterns import Pattern
 from asyncbus.resuming import Resuming
 from asyncbus.surroundings import Surroundings
 
@@ -58,17 +57,9 @@ def wants_delivery(handler: Callable[..., Any]) -> bool:
 class Working(Resuming):
     """Takes what there is to hand out, runs the handler over it, and says what came of it."""
 
-    def __init__(
-        self,
-        name: str,
-        pattern: Pattern,
-        options: ConsumerOptions,
-        surroundings: Surroundings,
-        rank: tuple[int, int],
-        *,
-        handler: Callable[..., Any] | None,
-    ) -> None:
-        super().__init__(name, pattern, options, surroundings, rank)
+    def __init__(self, wanted: Wanted, surroundings: Surroundings) -> None:
+        super().__init__(wanted, surroundings)
+        handler, options = wanted.handler, wanted.options
         self._handler = handler
         self._wants_delivery = handler is not None and wants_delivery(handler)
         self._awaited = inspect.iscoroutinefunction(handler)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from asyncbus import Event, InvalidOptionError
+from asyncbus import Event, InvalidOptionError, UnknownConsumerError
 from tests.behaviour.consuming import ONCE, FailingHandler, parked, parked_events, publish_batch, settled
 from tests.behaviour.stage import HandClock, Log, until
 
@@ -94,7 +94,6 @@ async def test_discarded_ones_are_gone_for_good(log: Log) -> None:
         await parked_events(bus, 6)
         assert await bus.discard_dead_letters("one", start=2, stop=4) == 2
         assert await bus.discard_dead_letters("one", limit=1) == 1
-        assert await bus.discard_dead_letters("two") == 0
         assert parked(await bus.dead_letters()) == [4, 5, 6]
         assert bus.statistics().consumers[0].dead_letters == 3
     async with log.bus() as bus:
@@ -104,6 +103,17 @@ async def test_discarded_ones_are_gone_for_good(log: Log) -> None:
         bus.consume("one", "a", handling.handle)
         await settled(bus)
         assert handling.got == []
+
+
+async def test_a_mistyped_name_is_told_where_there_is_nothing_to_discard(log: Log) -> None:
+    async with log.bus() as bus:
+        handling = FailingHandler()
+        consumer = bus.consume("one", "a", handling.handle)
+        assert await bus.discard_dead_letters("one") == 0, "it is active, and may not be stored yet"
+        await consumer.close()
+        assert await bus.discard_dead_letters("one") == 0, "it is stored"
+        with pytest.raises(UnknownConsumerError, match="consumer 'onne' is not known to this store"):
+            await bus.discard_dead_letters("onne")
 
 
 async def test_more_than_a_page_of_them_is_discarded(log: Log) -> None:

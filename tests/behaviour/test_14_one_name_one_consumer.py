@@ -17,6 +17,7 @@ from asyncbus import (
     ConsumerPatternError,
     EventBus,
     EventsLostError,
+    InvalidOptionError,
     MemoryStore,
     SQLiteEffects,
     StaleAckError,
@@ -67,6 +68,14 @@ async def test_a_name_is_taken_from_when_it_is_registered_though_the_bus_is_not_
         await publish_keys(bus, None)
         await passing(consumer, 1)
     assert handler.got == [(1, 1)]
+
+
+async def test_a_name_has_a_limit_that_its_error_tells(log: Log) -> None:
+    async with log.bus() as bus:
+        await bus.consume("n" * 200, "a").close()
+        for name in ("n" * 201, "n" * 300):
+            with pytest.raises(InvalidOptionError, match="name must be a printable string of 1 to 200 characters"):
+                bus.consume(name, "a")
 
 
 async def test_a_name_is_free_when_its_holder_is_closed_and_not_before(log: Log) -> None:

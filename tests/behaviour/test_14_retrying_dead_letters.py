@@ -152,6 +152,22 @@ async def test_a_call_that_comes_while_one_is_under_way_tries_none_a_second_time
 
 
 @pytest.mark.fault(67)
+async def test_a_call_that_ends_before_another_one_leaves_that_what_was_parked_meanwhile(log: Log) -> None:
+    async with log.bus() as bus:
+        handling = await parked_events(bus, 1)
+        handling.gate.clear()
+        retrying = asyncio.create_task(bus.retry_dead_letters("one"))
+        await until(lambda: handling.got == [1])
+        assert await bus.retry_dead_letters("one", start=2) == RetriedLetters(), "it comes second, and ends first"
+        handling.failing = {2}
+        await publish_batch(bus, 1)
+        handling.gate.set()
+        await settled(bus)
+        assert await retrying == RetriedLetters(done=1)
+        assert handling.got == [1, 2]
+
+
+@pytest.mark.fault(67)
 async def test_a_call_that_comes_as_a_letter_is_done_does_not_find_it_any_more(log: Log) -> None:
     async with log.bus() as bus:
         handling = await parked_events(bus, 20)
@@ -358,6 +374,20 @@ async def test_discarding_what_is_being_tried_again_removes_it_whatever_comes_of
         assert await retrying == RetriedLetters(done=1, failed=1)
         assert await bus.dead_letters() == []
         assert bus.statistics().consumers[0].dead_letters == 0
+
+
+async def test_wherever_discarding_is_cancelled_those_that_are_left_are_counted(log: Log) -> None:
+    async with log.bus() as bus:
+        await parked_events(bus, 20)
+        for turns in range(20):
+            discarding = asyncio.create_task(bus.discard_dead_letters("one", limit=1))
+            await ticks(turns)
+            discarding.cancel()
+            await asyncio.wait([discarding])
+            await bus.publish("b")  # by then what it had decided is stored
+            left = len(await bus.dead_letters())
+            assert bus.statistics().consumers[0].dead_letters == left, f"{turns} turns later"
+        assert left < 20
 
 
 async def test_a_seek_ends_the_wait_for_letters_and_keeps_them(log: Log) -> None:

@@ -125,10 +125,9 @@ def park_before_the_checkpoint() -> None:
     changes = Storing.changes
 
     def apart(self: Storing) -> Sequence[Change]:
-        if self._pending:
-            pending, self._pending = self._pending, []
+        if self._parking.has_changes:
             self._around.saving.ask(self)
-            return pending
+            return self._parking.take()
         return changes(self)
 
     Storing.changes = apart  # type: ignore[method-assign]  # that is what is broken
