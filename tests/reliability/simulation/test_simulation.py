@@ -64,6 +64,7 @@ NOBODY_WAITS = {
         "save_all",
         "saves.stale = (await ask(self._store.commit((), saves.changes))).stale",
     ): _SELDOM,
+    ("registry", "seek", "state = await self._state(name)"): _SELDOM,
     ("registry", "forget", "await self._state(name)"): _SELDOM,
     ("registry", "forget", "await self.store([Forgotten(name)])"): _SELDOM,
     ("registry", "letters", "await consumer.saved()"): _SELDOM,
