@@ -78,10 +78,17 @@ class TestExclusive(TestSQLiteEffects):
     options = MappingProxyType({"isolation_level": "EXCLUSIVE"})
 
 
-@pytest.mark.skipif(sys.version_info < (3, 12), reason="has no autocommit")
-class TestAutocommit(TestSQLiteEffects):
-    ends = ("COMMIT", "ROLLBACK")  # the other ways end nothing there
-    options = MappingProxyType({"autocommit": True})
+if sys.version_info >= (3, 12):  # before, connections have no autocommit
+
+    class TestAutocommit(TestSQLiteEffects):
+        ends = ("COMMIT", "ROLLBACK")  # the other ways end nothing there
+        options = MappingProxyType({"autocommit": True})
+
+    @pytest.mark.asyncio
+    async def test_a_connection_that_is_always_in_a_transaction_is_refused(tmp_path: Path) -> None:
+        async with aiosqlite.connect(tmp_path / "effects.db", autocommit=False) as connection:
+            with pytest.raises(EffectsError, match="do not connect with autocommit=False"):
+                await SQLiteEffects(connection).load("projector")
 
 
 class TestRowsAndTextOfItsOwn(TestSQLiteEffects):
@@ -100,14 +107,6 @@ async def client(tmp_path: Path) -> AsyncIterator[SQLiteClient]:
         client = SQLiteClient(connection)
         await client.effects.load("projector")
         yield client
-
-
-@pytest.mark.skipif(sys.version_info < (3, 12), reason="has no autocommit")
-@pytest.mark.asyncio
-async def test_a_connection_that_is_always_in_a_transaction_is_refused(tmp_path: Path) -> None:
-    async with aiosqlite.connect(tmp_path / "effects.db", autocommit=False) as connection:
-        with pytest.raises(EffectsError, match="do not connect with autocommit=False"):
-            await SQLiteEffects(connection).load("projector")
 
 
 @pytest.mark.parametrize("swallow", [False, True])

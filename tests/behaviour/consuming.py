@@ -142,6 +142,15 @@ def parked(letters: Iterable[DeadLetter]) -> list[int]:
     return [letter.event.sequence for letter in letters]
 
 
+async def handled_events(bus: EventBus, count: int) -> tuple[Consumer, FailingHandler]:
+    """A consumer, "one", which owes nothing of so many events; and its handler, which has got all of them."""
+    handling = FailingHandler()
+    consumer = bus.consume("one", "a", handling.handle)
+    await publish_batch(bus, count)
+    await settled(bus)
+    return consumer, handling
+
+
 async def parked_events(bus: EventBus, count: int, name: str = "one") -> FailingHandler:
     """A consumer all of whose events were parked; the handler, which fails no more."""
     handling = FailingHandler(failing=range(1, count + 1))

@@ -8,7 +8,7 @@ import pytest
 
 from asyncbus import ConsumerError, Delivery, Event, EventBus
 from asyncbus.testing import FaultyStore
-from tests.behaviour.consuming import ONCE, FailingHandler, publish_batch, settled, states
+from tests.behaviour.consuming import ONCE, FailingHandler, handled_events, publish_batch, settled, states
 from tests.behaviour.stage import Log, ticks, until
 
 pytestmark = [pytest.mark.timeout(20)]
@@ -181,11 +181,8 @@ async def test_a_consumer_may_be_closed_twice_and_its_name_is_free_then(log: Log
 
 @pytest.mark.asyncio
 async def test_a_consumer_whose_worker_is_cancelled_by_somebody_ends_and_can_be_consumed_again(log: Log) -> None:
-    handling = FailingHandler()
     async with log.bus() as bus:
-        ended = bus.consume("one", "a", handling.handle)
-        await publish_batch(bus, 1)
-        await settled(bus)
+        ended, handling = await handled_events(bus, 1)
         [worker] = [task for task in asyncio.all_tasks() if task.get_name() == "asyncbus consumer one worker 0"]
         worker.cancel()
         await until(lambda: bus.statistics().consumers == ())

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from asyncbus import ConsumerClosedError, Delivery, DrainReport, DrainTimeoutError, Event
-from tests.behaviour.consuming import FailingHandler, publish_batch, settled, states
+from tests.behaviour.consuming import FailingHandler, handled_events, publish_batch, settled, states
 from tests.behaviour.stage import Log, ticks, until
 
 pytestmark = [pytest.mark.timeout(20)]
@@ -131,13 +131,11 @@ async def test_a_drain_waits_for_outcomes_that_come_after_the_handler(log: Log) 
 
 @pytest.mark.asyncio
 async def test_subscriptions_that_are_not_done_in_time_are_named_and_consumers_end_all_the_same(log: Log) -> None:
-    subscribed, handling = FailingHandler(), FailingHandler()
+    subscribed = FailingHandler()
     subscribed.gate.clear()
     async with log.bus() as bus:
         subscription = bus.subscribe("a", subscribed.handle)
-        consumer = bus.consume("one", "a", handling.handle)
-        await publish_batch(bus, 2)
-        await settled(bus)
+        consumer, _ = await handled_events(bus, 2)
         with pytest.raises(DrainTimeoutError) as late:
             await bus.drain(timeout=0.02)
         assert late.value.unfinished == {subscription.name: 2}

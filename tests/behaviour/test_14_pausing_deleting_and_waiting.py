@@ -13,7 +13,7 @@ from asyncbus import (
     Retry,
     UnknownConsumerError,
 )
-from tests.behaviour.consuming import ONCE, FailingHandler, parked_events, publish_batch, settled
+from tests.behaviour.consuming import ONCE, FailingHandler, handled_events, parked_events, publish_batch, settled
 from tests.behaviour.stage import Log, ticks, until
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(20)]
@@ -23,11 +23,8 @@ pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(20)]
 
 
 async def test_a_paused_consumer_gets_nothing_until_it_is_resumed(log: Log) -> None:
-    handling = FailingHandler()
     async with log.bus() as bus:
-        consumer = bus.consume("one", "a", handling.handle)
-        await publish_batch(bus, 1)
-        await settled(bus)
+        consumer, handling = await handled_events(bus, 1)
         await bus.pause("one")
         last = await publish_batch(bus, 3)
         with pytest.raises(TimeoutError):
@@ -55,11 +52,8 @@ async def test_what_is_in_flight_goes_on(log: Log) -> None:
 
 
 async def test_a_pause_is_remembered(log: Log) -> None:
-    handling = FailingHandler()
     async with log.bus() as bus:
-        consumer = bus.consume("one", "a", handling.handle)
-        await publish_batch(bus, 1)
-        await settled(bus)
+        consumer, handling = await handled_events(bus, 1)
         await bus.pause("one")
         await consumer.close()
     async with log.bus() as bus:

@@ -21,7 +21,7 @@ from asyncbus import (
     UnknownConsumerError,
     WouldDeadlockError,
 )
-from tests.behaviour.consuming import FailingHandler, parked, parked_events, publish_batch, settled
+from tests.behaviour.consuming import FailingHandler, handled_events, parked, parked_events, publish_batch, settled
 from tests.behaviour.stage import HandClock, Log, ticks, until
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(20)]
@@ -119,11 +119,8 @@ async def test_a_damaged_event_stops_a_consumer_and_seek_goes_on_behind_it(file_
 @pytest.mark.parametrize("is_active", [True, False])
 @pytest.mark.parametrize(("start", "comes"), [("earliest", [1, 2, 3, 4]), (3, [3, 4]), (4, [4]), ("latest", [4])])
 async def test_after_a_seek_it_goes_on_there(start: Any, comes: list[int], is_active: bool, log: Log) -> None:
-    handling = FailingHandler()
     async with log.bus() as bus:
-        consumer = bus.consume("one", "a", handling.handle)
-        await publish_batch(bus, 3)
-        await settled(bus)
+        consumer, handling = await handled_events(bus, 3)
         if not is_active:
             await consumer.close()
         await bus.seek("one", start=start)
@@ -136,11 +133,8 @@ async def test_after_a_seek_it_goes_on_there(start: Any, comes: list[int], is_ac
 
 
 async def test_a_seek_is_stored_when_it_returns(log: Log) -> None:
-    handling = FailingHandler()
     async with log.bus() as bus:
-        bus.consume("one", "a", handling.handle)
-        await publish_batch(bus, 3)
-        await settled(bus)
+        await handled_events(bus, 3)
         await bus.pause("one")
         await bus.seek("one", start=2)
         store: Any = bus._store
@@ -222,11 +216,8 @@ async def test_events_that_wait_for_their_retry_come_only_if_they_lie_behind_the
 
 
 async def test_two_seeks_at_the_same_time_come_one_after_the_other(log: Log) -> None:
-    handling = FailingHandler()
     async with log.bus() as bus:
-        bus.consume("one", "a", handling.handle)
-        await publish_batch(bus, 3)
-        await settled(bus)
+        _, handling = await handled_events(bus, 3)
         await asyncio.gather(*(bus.seek("one", start=start) for start in ("earliest", 2, 3)))
         await settled(bus)
         assert handling.got[3:][-1] == 3
@@ -252,11 +243,8 @@ async def test_a_handler_cannot_wait_for_its_own_end(log: Log) -> None:
 
 @pytest.mark.parametrize("is_active", [True, False])
 async def test_a_place_that_is_not_in_the_log_is_refused(is_active: bool, log: Log) -> None:
-    handling = FailingHandler()
     async with log.bus() as bus:
-        consumer = bus.consume("one", "a", handling.handle)
-        await publish_batch(bus, 3)
-        await settled(bus)
+        consumer, _ = await handled_events(bus, 3)
         await bus.clear()
         await publish_batch(bus, 1)
         await settled(bus)

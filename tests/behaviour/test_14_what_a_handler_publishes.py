@@ -8,7 +8,7 @@ import pytest
 
 from asyncbus import Delivery, Event, EventBus, PayloadError, Receipt, RetriedLetters
 from tests.behaviour.consuming import ONCE, THREE_AT_ONCE, publish_batch, settled
-from tests.behaviour.stage import Log
+from tests.behaviour.stage import Log, until
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(20)]
 
@@ -153,9 +153,7 @@ async def test_a_handler_that_was_given_up_and_its_successor_publish_one_event(l
         await publish_batch(bus, 1)
         await settled(bus)
         [event] = await bus.query("followed")
-        async with asyncio.timeout(10):
-            while len(receipts) < 2:  # noqa: ASYNC110  # a list has no event
-                await asyncio.sleep(0)
+        await until(lambda: len(receipts) == 2)
         assert {receipt.sequence for receipt in receipts} == {event.sequence}
 
 

@@ -43,6 +43,8 @@ class Hearer(Protocol):
     """What keeps account of what children claim."""
 
     figures: Figures
+    closing: bool
+    """Whether the last child has begun to close its log."""
 
     def begin_life(self) -> None:
         """Another child is born."""
@@ -96,6 +98,21 @@ class Child:
         """SIGKILL, and enter all that it had claimed by then."""
         os.kill(self.pid, signal.SIGKILL)
         self.watch(lambda: False)
+
+    def kill_while_closing(self, moment: float) -> None:
+        """Kill it so many seconds after it has begun to close its log, unless it ends before."""
+        if self.watch(lambda: self._ledger.closing):
+            time.sleep(moment)
+            self.kill()
+
+
+def count_death(figures: Figures, death: str | None) -> None:
+    """Add how a child was killed; None: it ended by itself."""
+    if death is None:
+        figures["ended before they could be killed"] += 1
+    else:
+        figures["kills"] += 1
+        figures[death] += 1
 
 
 @contextmanager

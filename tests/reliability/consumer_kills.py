@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
@@ -11,7 +10,7 @@ from typing import Final, Literal
 from msgspec import structs
 
 from asyncbus import verify
-from tests.reliability.children import SystemCall, can_trace, forked
+from tests.reliability.children import SystemCall, can_trace, count_death, forked
 from tests.reliability.consumer_ledger import Claims, ConsumerLedger
 from tests.reliability.consumer_lives import Life, live, look_at_the_end
 from tests.reliability.trials import Figures, Tool, Violation
@@ -60,12 +59,7 @@ def _live_and_die(life: Life, ledger: ConsumerLedger, folder: Path, random: Rand
     ways = [_kill_at_a_moment, _kill_at_a_count, _kill_at_a_count, _kill_while_closing]
     if can_trace():
         ways.append(_kill_at_a_call)
-    died = random.choice(ways)(life, ledger, folder, random)
-    if died is None:
-        ledger.figures["ended before they could be killed"] += 1
-    else:
-        ledger.figures["kills"] += 1
-        ledger.figures[died] += 1
+    count_death(ledger.figures, random.choice(ways)(life, ledger, folder, random))
 
 
 def _kill_at_a_moment(life: Life, ledger: ConsumerLedger, folder: Path, random: Random) -> str | None:
@@ -93,9 +87,7 @@ def _kill_while_closing(life: Life, ledger: ConsumerLedger, folder: Path, random
     moment = 10 ** random.uniform(-4, -1.5)
     life = structs.replace(life, closes_after=round(10 ** random.uniform(0, 1.5)))
     with forked(lambda pipe: live(life, ledger, Claims(pipe)), ledger, folder) as one:
-        if one.watch(lambda: ledger.closing):
-            time.sleep(moment)
-            one.kill()
+        one.kill_while_closing(moment)
     return "kills while closing" if one.killed else None
 
 

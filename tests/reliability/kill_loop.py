@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
@@ -11,7 +10,7 @@ from typing import Final
 from msgspec import structs
 
 from asyncbus import SQLiteStore, verify
-from tests.reliability.children import SystemCall, can_trace, child
+from tests.reliability.children import SystemCall, can_trace, child, count_death
 from tests.reliability.ledger import Ledger
 from tests.reliability.lives import Life
 from tests.reliability.trials import Figures, Tool, Violation
@@ -68,12 +67,7 @@ def _live_and_die(life: Life, ledger: Ledger, folder: Path, random: Random) -> N
     if can_trace():
         ways.append(_kill_at_a_call)
     # Of counts and moments each order of magnitude is as likely as the others.
-    died = random.choice(ways)(life, ledger, folder, random)
-    if died is None:
-        ledger.figures["ended before they could be killed"] += 1
-    else:
-        ledger.figures["kills"] += 1
-        ledger.figures[died] += 1
+    count_death(ledger.figures, random.choice(ways)(life, ledger, folder, random))
 
 
 def _kill_at_a_moment(life: Life, ledger: Ledger, folder: Path, random: Random) -> str | None:
@@ -98,9 +92,7 @@ def _kill_while_closing(life: Life, ledger: Ledger, folder: Path, random: Random
     moment = 10 ** random.uniform(-4, -1.5)
     life = structs.replace(life, closes_after=round(10 ** random.uniform(0, 2.5)))
     with child(life, ledger, folder) as one:
-        if one.watch(lambda: ledger.closing):
-            time.sleep(moment)
-            one.kill()
+        one.kill_while_closing(moment)
     return "kills while closing" if one.killed else None
 
 

@@ -13,6 +13,9 @@ from tests.reliability.simulation.tool import TOOL, play
 SEEDS = 1000
 """In which a place is aimed at, before it counts as one where nobody was cancelled."""
 
+EVENTFUL = (224, 196, 130, 109, 93, 79, 65, 50, 35, 24, 22, 21)
+"""Seeds of scenes in which the rarest places were hit, looked at first; where the code has changed, others follow."""
+
 _PART = "in a nameless part of a drain or a close, which only a loop that cancels all tasks gets hold of"
 _LIMIT = "entering and leaving it does not wait"
 _EFFECTS = "no scene has a database of the user's: tests/test_effects_*.py cancel each of its awaits"
@@ -64,6 +67,7 @@ NOBODY_WAITS = {
         "save_all",
         "saves.stale = (await ask(self._store.commit((), saves.changes))).stale",
     ): _SELDOM,
+    ("registry", "seek", "state = await self._state(name)"): _SELDOM,
     ("registry", "forget", "await self._state(name)"): _SELDOM,
     ("registry", "forget", "await self.store([Forgotten(name)])"): _SELDOM,
     ("registry", "letters", "await consumer.saved()"): _SELDOM,
@@ -128,7 +132,7 @@ def test_no_seed_breaks_a_promise(short_run: ShortRun) -> None:
 
 def test_every_await_of_the_library_is_cancelled() -> None:
     # Where one place was hit, the next one is likely to be: seeds that have hit some come first.
-    seeds = list(range(SEEDS))
+    seeds = [*EVENTFUL, *(seed for seed in range(SEEDS) if seed not in EVENTFUL)]
     spared = {}
     for place, found in awaits().items():
         if found in NOBODY_WAITS:
