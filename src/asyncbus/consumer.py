@@ -174,8 +174,11 @@ class Consumer(Living):
             raise self._gone()
         moved: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._sought = (before, moved)
+        self._is_moving = True
+        moved.add_done_callback(_retrieve)
         self._nudge()
-        await moved
+        await asyncio.wait([moved])  # cancelled, it does not take the future along, for which the next one may wait
+        moved.result()
 
     async def _move(self, before: int, moved: asyncio.Future[None]) -> None:
         while self._at_work and self.is_open:
@@ -212,6 +215,7 @@ class Consumer(Living):
         self._feed_from(before)
         await self._store_begun()
         self._sought = None
+        self._is_moving = False
         if not moved.done():
             moved.set_result(None)
 
@@ -294,3 +298,7 @@ class Consumer(Living):
     def discarded(self, letters: Sequence[ParkedEvent]) -> None:
         """These dead letters are no more, whatever comes of those that are being tried again."""
         self._parking.discard({letter.number for letter in letters}, self._numbers_tried_again())
+
+
+def _retrieve(moved: asyncio.Future[None]) -> None:
+    moved.exception()  # whoever waited for it may have been cancelled

@@ -10,7 +10,7 @@ from asyncbus.codec import json_decode
 from asyncbus.errors import EventIdConflictError
 from asyncbus.events import Event, Receipt
 from asyncbus.ledger import Held
-from asyncbus.options import check_seconds
+from asyncbus.options import check_seconds, check_text
 
 Publish = Callable[..., Awaitable[Receipt]]
 """`EventBus.publish`, as a delivery calls it."""
@@ -110,11 +110,12 @@ class Delivery:
             reason: kept as the error of this attempt.
 
         Raises:
-            InvalidOptionError: a delay that is no number of seconds.
+            InvalidOptionError: a delay that is no number of seconds, or a reason that is no text.
             And what `ack` raises.
         """
         if delay is not None:
             check_seconds("delay", delay)
+        check_text("reason", reason)
         self._settler.check(self, self._held, self._epoch)
         self._settler.fail(self._held, reason, delay=delay)
         await self._settler.saved()
@@ -128,8 +129,10 @@ class Delivery:
             reason: kept with the dead letter.
 
         Raises:
-            What `ack` raises.
+            InvalidOptionError: a reason that is no text.
+            And what `ack` raises.
         """
+        check_text("reason", reason)
         self._settler.check(self, self._held, self._epoch)
         self._settler.exhaust(self._held, reason)
         await self._settler.saved()

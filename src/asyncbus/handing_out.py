@@ -29,6 +29,8 @@ class HandingOut:
         self._clock = clock
         self.is_open = True
         self.is_paused = False
+        # It is to go on elsewhere: until then nothing is handed out.
+        self._is_moving = False
         # As stored last, once it is active; and what is to be stored beside the next state.
         self._stored = ConsumerState(name=name, pattern="", epoch=0)
         self._parking = Parking()
@@ -65,7 +67,7 @@ class HandingOut:
     def _take_nowait(self) -> Held | None:
         """What is to be handed out now, or None."""
         ready = self._ready
-        if not ready or self.is_paused or not self.is_open:
+        if not ready or self.is_paused or self._is_moving or not self.is_open:
             return None
         # The attribute first: this is asked for each event, and the property seldom has to be.
         limit = 1 if self._was_unclean and self.is_careful else self._max_in_flight

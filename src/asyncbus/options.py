@@ -47,8 +47,16 @@ def check_seconds(option: str, value: object, *, zero: bool = True) -> float:
         or isinstance(value, bool)
         or not (0 if zero else _LEAST) <= value <= _LONGEST
     ):
-        raise InvalidOptionError(option, f"a number {'of at least' if zero else 'above'} 0", value)
+        raise InvalidOptionError(
+            option, f"a number {'of at least' if zero else 'above'} 0, at most {_LONGEST:g}", value
+        )
     return float(value)
+
+
+def check_text(option: str, value: object) -> None:
+    """Raise `InvalidOptionError` unless `value` is a string."""
+    if not isinstance(value, str):
+        raise InvalidOptionError(option, "a string", value)
 
 
 def check_priority(priority: object) -> None:

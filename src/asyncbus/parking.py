@@ -31,15 +31,20 @@ def note_failure(held: Held, error: BaseException | str, now: int) -> str:
     Returns:
         What was wrong, in a line.
     """
-    if isinstance(error, Reject):
-        text = error.reason
-    else:
-        text = error if isinstance(error, str) else f"{type(error).__name__}: {error}"
-    text = _storable(text)
+    text = _storable(_text(error))
     trace = "" if isinstance(error, str | HandlerTimeoutError) else "".join(traceback.format_exception(error))
     failure = Failure(attempt=held.attempts, error=text, traceback=_storable(trace[-_LONGEST:]), at=now)
     held.failures = (*held.failures, failure)[-_FAILURES:]
     return text
+
+
+def _text(error: BaseException | str) -> str:
+    if isinstance(error, str):
+        return error
+    try:
+        return error.reason if isinstance(error, Reject) else f"{type(error).__name__}: {error}"
+    except Exception as failed:  # noqa: BLE001  # an exception of somebody else's may refuse to be shown
+        return f"{type(error).__name__}, whose text raised {type(failed).__name__}"
 
 
 def _storable(text: str) -> str:

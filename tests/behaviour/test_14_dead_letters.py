@@ -7,7 +7,7 @@ from typing import Literal
 
 import pytest
 
-from asyncbus import ConsumerStoppedError, Delivery, Event, Reject, Retry
+from asyncbus import ConsumerStoppedError, Delivery, Event, InvalidOptionError, Reject, Retry
 from tests.behaviour.consuming import ONCE, THREE_AT_ONCE, FailingHandler, parked, publish_batch, settled
 from tests.behaviour.stage import HandClock, Log
 
@@ -234,3 +234,45 @@ async def test_a_handler_may_reject_by_its_delivery(mode: Literal["auto", "manua
         await settled(bus)
 
         assert [(letter.attempts, letter.error) for letter in await bus.dead_letters()] == [(1, "not mine")] * 2
+
+
+class SilentError(Exception):
+    """One that refuses to be shown."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+@pytest.mark.fault(56)
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        pytest.param(SilentError(), "SilentError, whose text raised RuntimeError", id="an exception without a text"),
+        pytest.param(Reject(ValueError("no such page")), "no such page", id="a reason that is an exception"),
+        pytest.param(Reject(None), "None", id="a reason that is none"),
+    ],
+)
+async def test_an_exception_of_whatever_kind_parks_its_event_and_no_other(
+    error: Exception, text: str, log: Log
+) -> None:
+    handling = FailingHandler(failing=[1], error=error)
+    async with log.bus() as bus:
+        bus.consume("one", "*", handling.handle, retry=ONCE)
+        await publish_batch(bus, 2)
+        await settled(bus)
+        [letter] = await bus.dead_letters("one")
+
+    assert (letter.event.sequence, letter.error) == (1, text)
+    assert handling.done == [2]
+
+
+async def test_a_reason_that_is_no_text_is_refused_and_leaves_the_delivery_as_it_was(log: Log) -> None:
+    async with log.bus() as bus, bus.consume("one", "*", ack="manual") as deliveries:
+        await bus.publish("a")
+        delivery = await anext(aiter(deliveries))
+        for outcome in (delivery.nak, delivery.reject):
+            with pytest.raises(InvalidOptionError, match="reason must be a string"):
+                await outcome(reason=123)  # type: ignore[arg-type]  # that is what is wrong
+        await delivery.ack()
+
+        assert deliveries.statistics().failed == 0

@@ -21,7 +21,15 @@ from asyncbus import (
     UnknownConsumerError,
     WouldDeadlockError,
 )
-from tests.behaviour.consuming import FailingHandler, handled_events, parked, parked_events, publish_batch, settled
+from tests.behaviour.consuming import (
+    FailingHandler,
+    Handler,
+    handled_events,
+    parked,
+    parked_events,
+    publish_batch,
+    settled,
+)
 from tests.behaviour.stage import HandClock, Log, ticks, until
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(20)]
@@ -176,6 +184,46 @@ async def test_the_handler_at_work_is_waited_for(log: Log) -> None:
         assert sorted(handling.done) == sorted({*handling.done}), "none twice"
         assert handling.done[-1] == 5
         assert consumer.checkpoint == 5
+
+
+async def test_a_seek_waits_for_the_handler_at_work_and_not_for_what_is_begun_ahead(log: Log) -> None:
+    got: list[int] = []
+    gate = asyncio.Event()
+
+    async def handle(event: Event) -> None:
+        got.append(event.sequence)
+        if event.sequence >= 3_000:  # so much is begun ahead of a handler that has been quick so far
+            await gate.wait()
+
+    async with log.bus() as bus:
+        await publish_batch(bus, 5_000)
+        bus.consume("one", "*", handle)
+        await until(lambda: got[-1:] == [3_000])
+        seeking = asyncio.create_task(bus.seek("one", start="latest"))
+        await ticks(20)
+        gate.set()
+        await seeking
+
+    assert got[-1] == 3_000
+
+
+async def test_a_seek_that_was_cancelled_is_carried_out_and_the_next_one_comes_after_it(log: Log) -> None:
+    handler = Handler()
+    handler.hold(1)
+    async with log.bus() as bus:
+        await publish_batch(bus, 3)
+        consumer = bus.consume("one", "*", handler)
+        await until(lambda: 1 in handler.running)
+        cancelled = asyncio.create_task(bus.seek("one", start=2))
+        await ticks(20)
+        cancelled.cancel()
+        await asyncio.wait([cancelled])
+        seeking = asyncio.create_task(bus.seek("one", start="latest"))
+        await ticks(20)
+        handler.release()
+        await seeking
+
+        assert consumer.checkpoint == 3
 
 
 async def test_what_was_handed_out_before_is_stale_for_who_iterates(log: Log) -> None:

@@ -130,9 +130,9 @@ class Reject(Exception):  # noqa: N818  # it is no error: a handler says with it
     """Raised by a consumer's handler: this event will never work, park it at once.
 
     Args:
-        reason: kept with the dead letter.
+        reason: kept with the dead letter, as text.
     """
 
-    def __init__(self, reason: str = "rejected") -> None:
-        self.reason = reason
+    def __init__(self, reason: object = "rejected") -> None:
+        self.reason = str(reason)
         super().__init__(reason)
