@@ -51,6 +51,8 @@ class Registry:
         self._loaded = _Shared(self._load)
         self._stored: dict[str, ConsumerState | None] = {}
         self._counts = _Shared(self._count)
+        # The numbers of dead letters that are being discarded: who discards them as well has removed nothing.
+        self._discarding: set[int] = set()
 
     # -------------------------------------------------------------------------------------------- those that are active
 
@@ -181,14 +183,16 @@ class Registry:
 
     # ---------------------------------------------------------------------------------------------------- administering
 
-    async def store(self, changes: Sequence[Change], *, on_stored: Callable[[], None] | None = None) -> None:
+    async def store(
+        self, changes: Sequence[Change], *, on_outcome: Callable[[Exception | None], None] | None = None
+    ) -> None:
         """Have changes stored that are no active consumer's, and wait for it.
 
         Args:
             changes: what is to be stored.
-            on_stored: called when it is, also where this was cancelled meanwhile.
+            on_outcome: called with None when it is, else with the error, also where this was cancelled meanwhile.
         """
-        await self._saving.save(_Once(changes, on_stored))
+        await self._saving.save(_Once(changes, on_outcome))
 
     async def _state(self, name: str) -> ConsumerState:
         state = await self.state(name)
@@ -242,15 +246,19 @@ class Registry:
         """
         removed = 0
         async for page in pages(self.letters, wanted):
-            released = Released(tuple(letter.number for letter in page))
-            await self.store([released], on_stored=partial(self._tell_discarded, page))
-            removed += len(page)
+            letters = [letter for letter in page if letter.number not in self._discarding]
+            if letters:
+                numbers = [letter.number for letter in letters]
+                self._discarding.update(numbers)
+                await self.store([Released(tuple(numbers))], on_outcome=partial(self._end_discarding, letters))
+                removed += len(letters)
         if not removed and wanted.consumer is not None and self.find(wanted.consumer) is None:
             await self._state(wanted.consumer)
         return removed
 
-    def _tell_discarded(self, letters: Sequence[ParkedEvent]) -> None:
-        for consumer in self.active:
+    def _end_discarding(self, letters: Sequence[ParkedEvent], error: Exception | None) -> None:
+        self._discarding.difference_update(letter.number for letter in letters)
+        for consumer in self.active if error is None else ():
             consumer.discarded([letter for letter in letters if letter.consumer == consumer.name])
 
 
@@ -259,12 +267,12 @@ class _Once:
 
     Args:
         changes: what is to be stored.
-        on_stored: called when it is, also where nobody waits for that any more.
+        on_outcome: called with None when it is, else with the error, also where nobody waits for that any more.
     """
 
-    def __init__(self, changes: Sequence[Change], on_stored: Callable[[], None] | None) -> None:
+    def __init__(self, changes: Sequence[Change], on_outcome: Callable[[Exception | None], None] | None) -> None:
         self._changes = changes
-        self._on_stored = on_stored
+        self._on_outcome = on_outcome
 
     def changes(self) -> Sequence[Change]:
         """All of them."""
@@ -272,11 +280,13 @@ class _Once:
 
     def kept(self, changes: Sequence[Change], *, stale: bool) -> None:  # noqa: ARG002  # as every `Saver` is called
         """Whoever waits is told by the saving."""
-        if self._on_stored is not None:
-            self._on_stored()
+        if self._on_outcome is not None:
+            self._on_outcome(None)
 
     def lost(self, changes: Sequence[Change], error: Exception) -> None:
         """As `kept`, but nothing is stored."""
+        if self._on_outcome is not None:
+            self._on_outcome(error)
 
 
 class _Shared(Generic[T]):

@@ -399,3 +399,15 @@ async def test_a_seek_ends_the_wait_for_letters_and_keeps_them(log: Log) -> None
         await bus.seek("one", start="latest")
         assert await retrying == RetriedLetters(failed=2)
         assert parked(await bus.dead_letters()) == [1, 2]
+
+
+async def test_two_that_discard_the_same_dead_letters_remove_each_once(log: Log) -> None:
+    handling = FailingHandler(failing=range(1, 11))
+    async with log.bus() as bus:
+        consumer = bus.consume("one", "*", handling.handle, retry=ONCE)
+        await publish_batch(bus, 10)
+        await settled(bus)
+        removed = await asyncio.gather(bus.discard_dead_letters("one"), bus.discard_dead_letters("one"))
+
+        assert sum(removed) == 10
+        assert consumer.statistics().dead_letters == len(await bus.dead_letters("one")) == 0

@@ -75,7 +75,7 @@ NOBODY_WAITS = {
     (
         "registry",
         "discard",
-        "await self.store([released], on_stored=partial(self._tell_discarded, page))",
+        "await self.store([Released(tuple(numbers))], on_outcome=partial(self._end_discarding, letters))",
     ): _SELDOM,
     ("registry", "discard", "await self._state(wanted.consumer)"): _SELDOM,
     ("resuming", "_take_over", "await self._read_back(sequence, owed, was_unclean=was_unclean)"): _SELDOM,
