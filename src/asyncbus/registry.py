@@ -283,7 +283,7 @@ class _Once:
         if self._on_outcome is not None:
             self._on_outcome(None)
 
-    def lost(self, changes: Sequence[Change], error: Exception) -> None:
+    def lost(self, changes: Sequence[Change], error: Exception) -> None:  # noqa: ARG002  # as `kept`
         """As `kept`, but nothing is stored."""
         if self._on_outcome is not None:
             self._on_outcome(error)
