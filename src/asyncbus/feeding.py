@@ -224,6 +224,8 @@ class Feeding(Storing):
                 else:
                     self._wake_hungry()  # another one may have what this one was woken for
                 raise
+        if self._hungry:  # what this one was woken for may have been counted as theirs
+            self._nudge()
         return held
 
     def _wake_hungry(self) -> None:
