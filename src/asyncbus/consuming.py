@@ -70,8 +70,8 @@ class Consuming(Subscribing, Publishing):
             name: of the consumer, printable, at most 200 characters.
             pattern: an event type, a prefix that ends in `*`, or several of them. It is stored with the name.
             handler: called with each event, or, where a second parameter has no default, with `(event, delivery)`.
-                Returning is an ack, an exception a nak, `Reject` parks at once. `async def`, or a plain function, which
-                runs on the loop's thread. None: iterate the consumer.
+                Returning is an ack, an exception a nak (all but `KeyboardInterrupt` and `SystemExit`), `Reject` parks
+                at once. `async def`, or a plain function, which runs on the loop's thread. None: iterate the consumer.
             start: where to begin, as for `subscribe`, the first time the name is seen; afterwards the consumer goes on
                 after its checkpoint.
             retry: how often, when, and after which exceptions an event is tried again; None: `Retry()`.

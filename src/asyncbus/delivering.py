@@ -98,7 +98,7 @@ class Delivering(HandingOut):
             return
         retry = self.options.retry
         is_last = held.attempts >= retry.attempts or held.parked is not None or isinstance(error, Reject)
-        # What the handler awaited may have been cancelled, not the handler itself: that is no exception of its kind.
+        # What is no Exception, as where not the handler but what it awaited was cancelled, `Retry.on` cannot name.
         if is_last or (isinstance(error, Exception) and not retry.retries(error)):
             self.exhaust(held, error)
             return

@@ -24,7 +24,6 @@ class Living(Working):
     def __init__(self, wanted: Wanted, surroundings: Surroundings) -> None:
         super().__init__(wanted, surroundings)
         self._task: asyncio.Task[None] | None = None
-        self._workers: list[asyncio.Task[None]] = []
         self._retries: dict[Held, asyncio.Task[None]] = {}
         # Who iterates it.
         self._iterator: asyncio.Task[Any] | None = None

@@ -32,7 +32,7 @@ def note_failure(held: Held, error: BaseException | str, now: int) -> str:
         What was wrong, in a line.
     """
     text = _storable(_text(error))
-    trace = "" if isinstance(error, str | HandlerTimeoutError) else "".join(traceback.format_exception(error))
+    trace = "" if isinstance(error, str | HandlerTimeoutError) else _traceback(error)
     failure = Failure(attempt=held.attempts, error=text, traceback=_storable(trace[-_LONGEST:]), at=now)
     held.failures = (*held.failures, failure)[-_FAILURES:]
     return text
@@ -42,9 +42,16 @@ def _text(error: BaseException | str) -> str:
     if isinstance(error, str):
         return error
     try:
-        return error.reason if isinstance(error, Reject) else f"{type(error).__name__}: {error}"
+        return str(error) if isinstance(error, Reject) else f"{type(error).__name__}: {error}"
     except Exception as failed:  # noqa: BLE001  # an exception of somebody else's may refuse to be shown
         return f"{type(error).__name__}, whose text raised {type(failed).__name__}"
+
+
+def _traceback(error: BaseException) -> str:
+    try:
+        return "".join(traceback.format_exception(error))
+    except Exception:  # noqa: BLE001  # as above; what it holds of ours can be shown
+        return "".join(traceback.format_tb(error.__traceback__))
 
 
 def _storable(text: str) -> str:

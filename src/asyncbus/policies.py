@@ -23,7 +23,8 @@ class Retry(Struct, frozen=True, kw_only=True):
         jitter: whether a delay is shortened by up to a half, at random, so that what failed together does not come
             again together.
         on: the exceptions after which an event is tried again, one class or several; after any other it is exhausted
-            at once. An exception group is one exception: name `ExceptionGroup` if it is meant.
+            at once. An exception group is one exception: name `ExceptionGroup` if it is meant. What a handler raises
+            that is no `Exception`, such as the `CancelledError` of what it awaits, is tried again whatever stands here.
 
     Raises:
         InvalidOptionError: one of them is outside what it may be.

@@ -66,7 +66,8 @@ class Working(Resuming):
         self._is_manual = options.ack == "manual"
         # Nothing but a call to be made: the hot path (benchmarks/bench_consumers.py).
         self._is_bare = not (self._wants_delivery or self._is_manual or options.timeout or options.effects)
-        # Handlers that run.
+        # Who runs the handler, and how many of them have an event.
+        self._workers: list[asyncio.Task[None]] = []
         self._at_work = 0
         # By when what is in flight must have an outcome, in seconds of the loop's clock.
         self._deadlines: dict[Held, float] = {}
@@ -144,7 +145,7 @@ class Working(Resuming):
             if delivery is None or self.in_flight.get(held) is delivery:
                 self._judge(held, error)
                 await self._pass_given_up()
-            elif not isinstance(error, Exception):
+            elif self._ends_worker(error):
                 raise
             else:
                 log.exception("consumer %s: error after the outcome of %r", self.name, delivery)
@@ -191,13 +192,20 @@ class Working(Resuming):
             self._leave_behind(task)
 
     def _judge(self, held: Held, error: BaseException) -> None:
-        if isinstance(error, asyncio.CancelledError) and is_cancelled():
-            self._give_back(held)
+        if self._ends_worker(error):
+            if isinstance(error, asyncio.CancelledError):
+                self._give_back(held)
             raise error
-        if not isinstance(error, Exception | asyncio.CancelledError):
-            raise error  # the interpreter is to end
         if held in self.in_flight:  # or it has outlived its consumer, and nobody waits for its outcome
             self.fail(held, error)
+
+    def _ends_worker(self, error: BaseException) -> bool:
+        """Whether it is meant for the task that runs the handler, or for the interpreter, and not for an event."""
+        if isinstance(error, asyncio.CancelledError):
+            return is_cancelled()
+        if isinstance(error, GeneratorExit):  # the handler's own, unless the task is thrown away, with its loop say
+            return _running_task() not in self._workers
+        return isinstance(error, KeyboardInterrupt | SystemExit)
 
     # --------------------------------------------------------------------------------------------------- handing out
 
@@ -301,6 +309,13 @@ class Working(Resuming):
 
 class _UnwantedError(Exception):
     """The handler has given an outcome with which its effect must not be: it is rolled back."""
+
+
+def _running_task() -> asyncio.Task[Any] | None:
+    try:
+        return asyncio.current_task()
+    except RuntimeError:  # no loop is running
+        return None
 
 
 async def _called(call: Callable[[], Any]) -> None:
