@@ -42,8 +42,9 @@ class Administering(Consuming):
         """Have a consumer go on somewhere else; this is stored when it returns.
 
         An active one finishes the handlers at work before. What an iterating one has handed out is stale: its outcome
-        is refused. What waits for a retry comes again only if it lies after the new place. Cancelled, it may be moved
-        all the same, or not at all: call it again.
+        is refused. What waits for a retry comes again only if it lies after the new place. Who consumes the name of one
+        that is not active meanwhile begins at the new place. Cancelled, it may be moved all the same, or not at all:
+        call it again.
 
         Args:
             name: of the consumer.
@@ -89,7 +90,8 @@ class Administering(Consuming):
     async def delete_consumer(self, name: str) -> None:
         """Forget a consumer: its checkpoint, what it owes, and its dead letters.
 
-        Cancelled, it may be forgotten all the same: called again, it raises `UnknownConsumerError` then.
+        Who consumes its name meanwhile begins anew. Cancelled, it may be forgotten all the same: called again, it
+        raises `UnknownConsumerError` then.
 
         Args:
             name: of the consumer.

@@ -169,7 +169,7 @@ class Consuming(Subscribing, Publishing):
             saving=self._saving,
             clock=self._clock,
             random=random,
-            state=registry.state,
+            taken=registry.taken,
             dead_letters=registry.dead_letters,
             attach=self._attach_feed,
             forget=self._forget,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import aclosing, suppress
 from copy import copy
 from functools import partial
 from typing import Any, Generic, TypeVar
+from weakref import WeakValueDictionary
 
 from msgspec.structs import replace
 
@@ -53,6 +54,7 @@ class Registry:
         self._counts = _Shared(self._count)
         # The numbers of dead letters that are being discarded: who discards them as well has removed nothing.
         self._discarding: set[int] = set()
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     # -------------------------------------------------------------------------------------------- those that are active
 
@@ -67,14 +69,10 @@ class Registry:
         Raises:
             ConsumerInUseError: another one has it.
         """
-        self.check_free(consumer.name)
+        if consumer.name in self._active:
+            raise ConsumerInUseError(consumer.name)
         self._active[consumer.name] = consumer
         self._ended.pop(consumer.name, None)
-
-    def check_free(self, name: str) -> None:
-        """Raise `ConsumerInUseError` where a consumer has this name."""
-        if name in self._active:
-            raise ConsumerInUseError(name)
 
     def remove(self, consumer: Consumer) -> None:
         """Its name is free."""
@@ -183,16 +181,26 @@ class Registry:
 
     # ---------------------------------------------------------------------------------------------------- administering
 
-    async def store(
-        self, changes: Sequence[Change], *, on_outcome: Callable[[Exception | None], None] | None = None
-    ) -> None:
-        """Have changes stored that are no active consumer's, and wait for it.
+    def turn(self, name: str) -> asyncio.Lock:
+        """Held by whoever changes what is stored of a consumer that is not active, and by who takes its name."""
+        return self._turns.setdefault(name, asyncio.Lock())
 
-        Args:
-            changes: what is to be stored.
-            on_outcome: called with None when it is, else with the error, also where this was cancelled meanwhile.
-        """
-        await self._saving.save(_Once(changes, on_outcome))
+    async def taken(self, name: str) -> ConsumerState | None:
+        """What is stored of a consumer whose name is taken by now, or None; nobody but its holder changes it."""
+        async with self.turn(name):
+            await self._saving.settled()
+            return await self.state(name)
+
+    async def _change(
+        self, name: str, change: Callable[[ConsumerState], Awaitable[Sequence[Change]]]
+    ) -> Consumer | None:
+        """Change what is stored of a consumer; the consumer, and nothing is changed, where it is active."""
+        if (consumer := self.find(name)) is None:
+            async with self.turn(name):
+                if (consumer := self.find(name)) is None:  # who takes the name from here on waits for the turn
+                    await self._saving.settled()
+                    await self._saving.store(await change(await self._state(name)))
+        return consumer
 
     async def _state(self, name: str) -> ConsumerState:
         state = await self.state(name)
@@ -202,26 +210,32 @@ class Registry:
 
     async def seek(self, name: str, before: int) -> None:
         """Move a consumer: it goes on with the first event after `before`."""
-        if (consumer := self.find(name)) is not None:
+
+        async def move(state: ConsumerState) -> Sequence[Change]:
+            moved = state.moved(before, epoch=state.epoch + 1, alone=0, sought=True, active_since=0)
+            letters = await numbers_of(self._store, ParkedFilter(consumer=name, start_sequence=before + 1))
+            return [Released(letters), moved] if letters else [moved]
+
+        if (consumer := await self._change(name, move)) is not None:
             await consumer.seek(before)
-            return
-        state = await self._state(name)
-        moved = state.moved(before, epoch=state.epoch + 1, alone=0, sought=True, active_since=0)
-        letters = await numbers_of(self._store, ParkedFilter(consumer=name, start_sequence=before + 1))
-        await self.store([Released(letters), moved] if letters else [moved])
 
     async def pause(self, name: str, *, paused: bool) -> None:
         """Have a consumer hand out nothing more, or go on; this is remembered."""
-        if (consumer := self.find(name)) is not None:
+
+        async def mark(state: ConsumerState) -> Sequence[Change]:
+            return [replace(state, paused=paused)]
+
+        if (consumer := await self._change(name, mark)) is not None:
             await consumer.pause(paused=paused)
-        else:
-            await self.store([replace(await self._state(name), paused=paused)])
 
     async def forget(self, name: str) -> None:
         """Forget a consumer that is not active, and its dead letters."""
-        self.check_free(name)
-        await self._state(name)
-        await self.store([Forgotten(name)])
+
+        async def forgotten(_: ConsumerState) -> Sequence[Change]:
+            return [Forgotten(name)]
+
+        if await self._change(name, forgotten) is not None:
+            raise ConsumerInUseError(name)
 
     # ----------------------------------------------------------------------------------------------------- dead letters
 
@@ -250,7 +264,7 @@ class Registry:
             if letters:
                 numbers = [letter.number for letter in letters]
                 self._discarding.update(numbers)
-                await self.store([Released(tuple(numbers))], on_outcome=partial(self._end_discarding, letters))
+                await self._saving.store([Released(tuple(numbers))], on_outcome=partial(self._end_discarding, letters))
                 removed += len(letters)
         if not removed and wanted.consumer is not None and self.find(wanted.consumer) is None:
             await self._state(wanted.consumer)
@@ -260,33 +274,6 @@ class Registry:
         self._discarding.difference_update(letter.number for letter in letters)
         for consumer in self.active if error is None else ():
             consumer.discarded([letter for letter in letters if letter.consumer == consumer.name])
-
-
-class _Once:
-    """Changes that are handed over once.
-
-    Args:
-        changes: what is to be stored.
-        on_outcome: called with None when it is, else with the error, also where nobody waits for that any more.
-    """
-
-    def __init__(self, changes: Sequence[Change], on_outcome: Callable[[Exception | None], None] | None) -> None:
-        self._changes = changes
-        self._on_outcome = on_outcome
-
-    def changes(self) -> Sequence[Change]:
-        """All of them."""
-        return self._changes
-
-    def kept(self, changes: Sequence[Change], *, stale: bool) -> None:  # noqa: ARG002  # as every `Saver` is called
-        """Whoever waits is told by the saving."""
-        if self._on_outcome is not None:
-            self._on_outcome(None)
-
-    def lost(self, changes: Sequence[Change], error: Exception) -> None:  # noqa: ARG002  # as `kept`
-        """As `kept`, but nothing is stored."""
-        if self._on_outcome is not None:
-            self._on_outcome(error)
 
 
 class _Shared(Generic[T]):

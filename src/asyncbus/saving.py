@@ -119,6 +119,21 @@ class Saving:
         if error is not None:
             raise copy(error)
 
+    async def store(
+        self, changes: Sequence[Change], *, on_outcome: Callable[[Exception | None], None] | None = None
+    ) -> None:
+        """Have changes stored that are no active consumer's, as `save` does.
+
+        Args:
+            changes: what is to be stored.
+            on_outcome: called with None when it is, else with the error, also where this was cancelled meanwhile.
+        """
+        await self.save(_Once(changes, on_outcome))
+
+    async def settled(self) -> None:
+        """Wait until all that was asked for before is stored, or is not, also what nobody waits for any more."""
+        await asyncio.wait([self.ask(_Once(()))])  # commits come one after the other
+
     def take(self, *, passing: bool) -> Saves:
         """What the next commit is to store; with `passing` also of some that have not asked."""
         if passing:
@@ -139,3 +154,30 @@ class Saving:
         """The writer is no more: nothing is stored from now on."""
         self._ended = error
         self.take(passing=False).settle(error)
+
+
+class _Once:
+    """Changes that are handed over once.
+
+    Args:
+        changes: what is to be stored.
+        on_outcome: called with None when it is, else with the error, also where nobody waits for that any more.
+    """
+
+    def __init__(self, changes: Sequence[Change], on_outcome: Callable[[Exception | None], None] | None = None) -> None:
+        self._changes = changes
+        self._on_outcome = on_outcome
+
+    def changes(self) -> Sequence[Change]:
+        """All of them."""
+        return self._changes
+
+    def kept(self, changes: Sequence[Change], *, stale: bool) -> None:  # noqa: ARG002  # as every `Saver` is called
+        """Whoever waits is told by the saving."""
+        if self._on_outcome is not None:
+            self._on_outcome(None)
+
+    def lost(self, changes: Sequence[Change], error: Exception) -> None:  # noqa: ARG002  # as `kept`
+        """As `kept`, but nothing is stored."""
+        if self._on_outcome is not None:
+            self._on_outcome(error)

@@ -24,7 +24,7 @@ class Surroundings(Struct, frozen=True, kw_only=True):
         saving: the way to the next commit.
         clock: the time.
         random: numbers from 0 to 1, for jitter.
-        state: gives what is stored of a consumer, by name, or None.
+        taken: gives what is stored of a consumer that takes its name, or None.
         dead_letters: gives how many dead letters it has.
         attach: lets a feed take part, after a sequence.
         forget: called with a feed that has ended.
@@ -36,7 +36,7 @@ class Surroundings(Struct, frozen=True, kw_only=True):
     saving: Saving
     clock: Clock
     random: Callable[[], float]
-    state: Callable[[str], Awaitable[ConsumerState | None]]
+    taken: Callable[[str], Awaitable[ConsumerState | None]]
     dead_letters: Callable[[str], Awaitable[int]]
     attach: Callable[[Feed, int], None]
     forget: Callable[[Subscription], None]
