@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import aclosing, suppress
 from copy import copy
-from functools import partial
 from typing import Any, Generic, TypeVar
+from weakref import WeakValueDictionary
 
 from msgspec.structs import replace
 
@@ -51,6 +51,7 @@ class Registry:
         self._loaded = _Shared(self._load)
         self._stored: dict[str, ConsumerState | None] = {}
         self._counts = _Shared(self._count)
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     # -------------------------------------------------------------------------------------------- those that are active
 
@@ -136,18 +137,26 @@ class Registry:
                 return loaded.get(name)
         return self._stored[name]
 
+    def _turn(self, name: str) -> asyncio.Lock:
+        """Held by whoever discards dead letters of a consumer, or counts them for one that begins."""
+        return self._turns.setdefault(name, asyncio.Lock())
+
     async def dead_letters(self, name: str) -> int:
-        """How many dead letters a consumer has."""
-        try:
-            return (await self._counts.value()).get(name, 0)
-        finally:
-            self._counts = _Shared(self._count)
+        """How many dead letters a consumer has that begins: from now on only itself removes any."""
+        async with self._turn(name):
+            await self._saving.store(())  # what was decided before is stored by then, also where nobody waits for it
+            try:
+                return (await self._counts.value()).get(name, 0)
+            finally:
+                self._counts = _Shared(self._count)
 
     def note(self, change: Change) -> None:
         """A change was stored."""
         if isinstance(change, ConsumerState):
             self._stored[change.name] = change
-        elif isinstance(change, Forgotten):
+            return
+        self._counts = _Shared(self._count)
+        if isinstance(change, Forgotten):
             self._stored[change.name] = None
             self._ended.pop(change.name, None)
 
@@ -181,15 +190,6 @@ class Registry:
 
     # ---------------------------------------------------------------------------------------------------- administering
 
-    async def store(self, changes: Sequence[Change], *, on_stored: Callable[[], None] | None = None) -> None:
-        """Have changes stored that are no active consumer's, and wait for it.
-
-        Args:
-            changes: what is to be stored.
-            on_stored: called when it is, also where this was cancelled meanwhile.
-        """
-        await self._saving.save(_Once(changes, on_stored))
-
     async def _state(self, name: str) -> ConsumerState:
         state = await self.state(name)
         if state is None:
@@ -198,26 +198,27 @@ class Registry:
 
     async def seek(self, name: str, before: int) -> None:
         """Move a consumer: it goes on with the first event after `before`."""
-        if (consumer := self.find(name)) is not None:
-            await consumer.seek(before)
-            return
-        state = await self._state(name)
-        moved = state.moved(before, epoch=state.epoch + 1, alone=0, sought=True, active_since=0)
-        letters = await numbers_of(self._store, ParkedFilter(consumer=name, start_sequence=before + 1))
-        await self.store([Released(letters), moved] if letters else [moved])
+        async with self._turn(name):
+            if (consumer := self.find(name)) is None:
+                state = await self._state(name)
+                moved = state.moved(before, epoch=state.epoch + 1, alone=0, sought=True, active_since=0)
+                letters = await numbers_of(self._store, ParkedFilter(consumer=name, start_sequence=before + 1))
+                await self._saving.store([Released(letters), moved] if letters else [moved])
+                return
+        await consumer.seek(before)
 
     async def pause(self, name: str, *, paused: bool) -> None:
         """Have a consumer hand out nothing more, or go on; this is remembered."""
         if (consumer := self.find(name)) is not None:
             await consumer.pause(paused=paused)
         else:
-            await self.store([replace(await self._state(name), paused=paused)])
+            await self._saving.store([replace(await self._state(name), paused=paused)])
 
     async def forget(self, name: str) -> None:
         """Forget a consumer that is not active, and its dead letters."""
         self.check_free(name)
         await self._state(name)
-        await self.store([Forgotten(name)])
+        await self._saving.store([Forgotten(name)])
 
     # ----------------------------------------------------------------------------------------------------- dead letters
 
@@ -234,49 +235,30 @@ class Registry:
         async with aclosing(pages(self.letters, wanted)) as found:
             return await consumer.try_again(found)
 
-    async def discard(self, wanted: ParkedFilter) -> int:
+    async def discard(self, name: str, wanted: ParkedFilter) -> int:
         """Remove them; how many there were.
 
         Raises:
             UnknownConsumerError: there was none, and nobody knows the consumer of whom they should be.
         """
         removed = 0
-        async for page in pages(self.letters, wanted):
-            released = Released(tuple(letter.number for letter in page))
-            await self.store([released], on_stored=partial(self._tell_discarded, page))
-            removed += len(page)
-        if not removed and wanted.consumer is not None and self.find(wanted.consumer) is None:
-            await self._state(wanted.consumer)
+        async with aclosing(pages(self.letters, wanted)) as found:
+            while (count := await self._discard_next(name, found)) is not None:
+                removed += count
+        if not removed and self.find(name) is None:
+            await self._state(name)
         return removed
 
-    def _tell_discarded(self, letters: Sequence[ParkedEvent]) -> None:
-        for consumer in self.active:
-            consumer.discarded([letter for letter in letters if letter.consumer == consumer.name])
-
-
-class _Once:
-    """Changes that are handed over once.
-
-    Args:
-        changes: what is to be stored.
-        on_stored: called when it is, also where nobody waits for that any more.
-    """
-
-    def __init__(self, changes: Sequence[Change], on_stored: Callable[[], None] | None) -> None:
-        self._changes = changes
-        self._on_stored = on_stored
-
-    def changes(self) -> Sequence[Change]:
-        """All of them."""
-        return self._changes
-
-    def kept(self, changes: Sequence[Change], *, stale: bool) -> None:  # noqa: ARG002  # as every `Saver` is called
-        """Whoever waits is told by the saving."""
-        if self._on_stored is not None:
-            self._on_stored()
-
-    def lost(self, changes: Sequence[Change], error: Exception) -> None:
-        """As `kept`, but nothing is stored."""
+    async def _discard_next(self, name: str, found: AsyncIterator[Sequence[ParkedEvent]]) -> int | None:
+        if (consumer := self.find(name)) is not None:
+            await consumer.settled_in()
+        async with self._turn(name):
+            if consumer is not None:
+                return await consumer.discard(found)
+            if (page := await anext(found, None)) is None:
+                return None
+            await self._saving.store([Released([letter.number for letter in page])])
+            return len(page)
 
 
 class _Shared(Generic[T]):

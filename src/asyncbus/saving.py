@@ -119,6 +119,10 @@ class Saving:
         if error is not None:
             raise copy(error)
 
+    async def store(self, changes: Sequence[Change]) -> None:
+        """Have changes stored that are no active consumer's, as `save` does."""
+        await self.save(_Once(changes))
+
     def take(self, *, passing: bool) -> Saves:
         """What the next commit is to store; with `passing` also of some that have not asked."""
         if passing:
@@ -139,3 +143,24 @@ class Saving:
         """The writer is no more: nothing is stored from now on."""
         self._ended = error
         self.take(passing=False).settle(error)
+
+
+class _Once:
+    """Changes that are handed over once.
+
+    Args:
+        changes: what is to be stored.
+    """
+
+    def __init__(self, changes: Sequence[Change]) -> None:
+        self._changes = changes
+
+    def changes(self) -> Sequence[Change]:
+        """All of them."""
+        return self._changes
+
+    def kept(self, changes: Sequence[Change], *, stale: bool) -> None:
+        """Whoever waits is told by the saving."""
+
+    def lost(self, changes: Sequence[Change], error: Exception) -> None:
+        """As `kept`, but nothing is stored."""

@@ -7,7 +7,16 @@ from typing import Any
 
 import pytest
 
-from asyncbus import ConsumerClosedError, Delivery, Event, EventBus, Reject, RetriedLetters, Retry, UnknownConsumerError
+from asyncbus import (
+    ConsumerClosedError,
+    Delivery,
+    Event,
+    EventBus,
+    Reject,
+    RetriedLetters,
+    Retry,
+    UnknownConsumerError,
+)
 from tests.behaviour.consuming import ONCE, FailingHandler, parked, parked_events, publish_batch, settled
 from tests.behaviour.stage import HandClock, Log, ticks, until
 
@@ -374,20 +383,6 @@ async def test_discarding_what_is_being_tried_again_removes_it_whatever_comes_of
         assert await retrying == RetriedLetters(done=1, failed=1)
         assert await bus.dead_letters() == []
         assert bus.statistics().consumers[0].dead_letters == 0
-
-
-async def test_wherever_discarding_is_cancelled_those_that_are_left_are_counted(log: Log) -> None:
-    async with log.bus() as bus:
-        await parked_events(bus, 20)
-        for turns in range(20):
-            discarding = asyncio.create_task(bus.discard_dead_letters("one", limit=1))
-            await ticks(turns)
-            discarding.cancel()
-            await asyncio.wait([discarding])
-            await bus.publish("b")  # by then what it had decided is stored
-            left = len(await bus.dead_letters())
-            assert bus.statistics().consumers[0].dead_letters == left, f"{turns} turns later"
-        assert left < 20
 
 
 async def test_a_seek_ends_the_wait_for_letters_and_keeps_them(log: Log) -> None:
