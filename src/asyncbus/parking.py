@@ -92,8 +92,8 @@ class Parking:
             )
         )
 
-    def begin(self, letter: ParkedEvent, attempts: int) -> None:
-        """It may be handed out once more, as soon as this is stored."""
+    def count_attempts(self, letter: ParkedEvent, attempts: int) -> None:
+        """It may be handed out once more, as soon as this is stored; or is not handed out after all."""
         self._change(replace(letter, attempts=attempts))
 
     def settle(self, letter: ParkedEvent, *, is_done: bool) -> None:

@@ -107,10 +107,21 @@ class Unparking(Living):
 
     def _stop_trying(self, before: int) -> None:
         """What was read is forgotten; what comes after `before` is no dead letter any more."""
+        self._take_back_letters()
         for held, tried in self._tried_again.items():
             if not tried.done():
                 tried.set_result(None if held.record.sequence > before else False)
         self._tried_again.clear()
+
+    async def _rest(self) -> None:
+        self._take_back_letters()
+        await super()._rest()
+
+    def _take_back_letters(self) -> None:
+        """What was begun and is not in flight was never handed out."""
+        for held in self._tried_again:
+            if held.is_begun and held not in self.in_flight:
+                self._take_back(held)
 
     def _release_name(self) -> None:
         super()._release_name()
