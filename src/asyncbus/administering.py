@@ -172,7 +172,8 @@ class Administering(Consuming):
 
         What is done is removed; what fails stays a dead letter, with one failure more, and is not tried again before
         the next call. They are removed only when they are done, so a crash in between loses none. Cancelled, those that
-        were handed out to the consumer get their outcome all the same, and the others are left alone.
+        were handed out to the consumer get their outcome all the same, and the others are left alone. What a `seek`
+        meanwhile lets come again as any event is no dead letter any more: it counts as neither done nor failed.
 
         Args:
             consumer: its name; it must be active on this bus.
@@ -198,9 +199,10 @@ class Administering(Consuming):
         stop: int | datetime | None = None,
         limit: int | None = None,
     ) -> int:
-        """Remove dead letters for good.
+        """Remove dead letters for good, whatever comes of those that are being tried again.
 
-        Cancelled, some of them may be removed already, the oldest first.
+        It waits until an active consumer has its name. Cancelled, or where the store is full, some of them may be
+        removed already, or are with the next commit that succeeds, the oldest first.
 
         Args:
             consumer: its name; it need not be active.
@@ -214,7 +216,7 @@ class Administering(Consuming):
             And what `dead_letters` raises.
         """
         registry = self._changed()
-        return await registry.discard(_letters(consumer, pattern, start=start, stop=stop, limit=limit))
+        return await registry.discard(consumer, _letters(consumer, pattern, start=start, stop=stop, limit=limit))
 
 
 def _letters(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
 from types import TracebackType
 from typing import Self
@@ -11,19 +11,17 @@ from typing import Self
 from msgspec.structs import replace
 
 from asyncbus.consumer_options import Wanted
-from asyncbus.dead_letters import numbers_of
 from asyncbus.delivery import Delivery
-from asyncbus.errors import ConsumerClosedError, SubscriptionBusyError, WouldDeadlockError
+from asyncbus.errors import SubscriptionBusyError
 from asyncbus.events import from_microseconds
 from asyncbus.lanes import Lanes
 from asyncbus.ledger import Held, Ledger
-from asyncbus.living import Living
 from asyncbus.statistics import ConsumerStatistics
-from asyncbus.store.consumers import ParkedEvent, ParkedFilter
 from asyncbus.surroundings import Surroundings
+from asyncbus.unparking import Unparking
 
 
-class Consumer(Living):
+class Consumer(Unparking):
     """A named reader of the events of one pattern, that goes on where it was when its process ended.
 
     Made by `EventBus.consume`, which documents the options. Without a handler, iterate it: it gives `Delivery`s. With
@@ -35,8 +33,6 @@ class Consumer(Living):
         super().__init__(wanted, surroundings)
         self._on_end = on_end
         self._last: Held | None = None
-        self._tried_again: dict[Held, asyncio.Future[bool]] = {}
-        self._handing_out_letters = asyncio.Lock()
 
     # ------------------------------------------------------------------------------------------------ what users see
 
@@ -141,16 +137,10 @@ class Consumer(Living):
 
     def _release_name(self) -> None:
         super()._release_name()
-        for tried in self._tried_again.values():
-            if not tried.done():
-                tried.set_exception(self._gone())
         self._on_end(self)
 
     def _settled(self, held: Held, *, is_done: bool) -> None:
         super()._settled(held, is_done=is_done)
-        tried = self._tried_again.pop(held, None) if self._tried_again else None
-        if tried is not None and not tried.done():
-            tried.set_result(is_done)
         self._tell_passed()
 
     # ------------------------------------------------------------------------------------------- administering it
@@ -185,17 +175,27 @@ class Consumer(Living):
             self._sleeper = asyncio.get_running_loop().create_future()
             await self._sleeper
         self._ready.clear()
-        letters = await self._letters_after(before)
-        if not self.is_open:
-            return
-        if self._fencing is not None:  # before the place in the log is another one, for others look at that meanwhile
-            await self._fencing.move(before)
+        while True:
+            with self._parking.meanwhile() as meanwhile:
+                letters = await self._letters_after(before)
+                if not self.is_open:
+                    return
+                # Before the place in the log is another one, for others look at that meanwhile.
+                if self._fencing is not None:
+                    await self._fencing.move(before)
+            if not meanwhile.parked:  # nobody has rejected any
+                break
+        self._begin_anew(before, [number for number in letters if number not in meanwhile.removed])
+        await self._store_begun()
+        self._sought = None
+        self._is_moving = False
+        if not moved.done():
+            moved.set_result(None)
+
+    def _begin_anew(self, before: int, letters: Sequence[int]) -> None:
         for retry in self._retries.values():
             retry.cancel()
-        for tried in self._tried_again.values():
-            if not tried.done():
-                tried.set_result(False)
-        self._tried_again.clear()
+        self._stop_trying(before)
         self._feed.end()
         self._forget_times()
         self.in_flight.clear()
@@ -213,91 +213,12 @@ class Consumer(Living):
         self._was_stored = False
         self._feed = self._new_feed()
         self._feed_from(before)
-        await self._store_begun()
-        self._sought = None
-        self._is_moving = False
-        if not moved.done():
-            moved.set_result(None)
-
-    async def _letters_after(self, before: int) -> Sequence[int]:
-        """The numbers of the dead letters whose events come again: they are none any more."""
-        wanted = ParkedFilter(consumer=self.name, start_sequence=before + 1)
-        while True:
-            while self.has_unstored_letters and self.is_open:
-                await self._store_begun()
-            numbers = await numbers_of(self._around.store, wanted)
-            if not (self.has_unstored_letters and self.is_open):  # nobody has rejected any in the meantime
-                return numbers
-
-    def _refuse_handlers(self, call: str) -> None:
-        task = asyncio.current_task()
-        if task in self._workers or task in self._limited:
-            raise WouldDeadlockError(f"a handler of consumer {self.name!r} cannot wait for itself: {call} from outside")
 
     async def passed(self, sequence: int) -> None:
         """As `Storing.passed`, but refused where it would wait for itself."""
         if sequence > self.checkpoint:
             self._refuse_handlers("wait_processed")
         await super().passed(sequence)
-
-    async def try_again(self, pages: AsyncIterator[Sequence[ParkedEvent]]) -> tuple[int, int]:
-        """Hand dead letters out once more, each once, and wait for their outcomes.
-
-        What is parked meanwhile is left alone, and so is what another call has handed out.
-
-        Args:
-            pages: gives them, read when they are asked for.
-
-        Returns:
-            How many are done, and how many failed again.
-
-        Raises:
-            ConsumerClosedError: it was closed before; what was not done is a dead letter as before.
-            WouldDeadlockError: one of its handlers calls it.
-        """
-        self._refuse_handlers("retry_dead_letters")
-        done = failed = 0
-        with self._parking.parked_meanwhile() as since:
-            while (outcomes := await self._hand_out_next(pages, since)) is not None:
-                succeeded = sum(await asyncio.gather(*outcomes))
-                done += succeeded
-                failed += len(outcomes) - succeeded
-            await self.saved()
-        return done, failed
-
-    async def _hand_out_next(
-        self, pages: AsyncIterator[Sequence[ParkedEvent]], since: Collection[int]
-    ) -> Sequence[asyncio.Future[bool]] | None:
-        # One call at a time: what it finds is neither in flight, nor done and still to be removed.
-        async with self._handing_out_letters:
-            while self.has_unstored_letters and self.is_open:
-                await self.saved()
-            busy = self._numbers_tried_again()
-            letters = await anext(pages, None)
-            if letters is None:
-                return None
-            if not self.is_open:
-                raise ConsumerClosedError(self.name)
-            return [
-                self._hand_out(letter)
-                for letter in letters
-                if letter.number not in busy and letter.record.sequence not in since
-            ]
-
-    def _hand_out(self, letter: ParkedEvent) -> asyncio.Future[bool]:
-        lane = self._lanes.of(letter.record)
-        held = Held(letter.record, letter.attempts, parked=letter, failures=letter.failures, lane=lane)
-        outcome = self._tried_again[held] = asyncio.get_running_loop().create_future()
-        self._again.append(held)
-        self._nudge()
-        return outcome
-
-    def _numbers_tried_again(self) -> set[int]:
-        return {held.parked.number for held in self._tried_again if held.parked is not None}
-
-    def discarded(self, letters: Sequence[ParkedEvent]) -> None:
-        """These dead letters are no more, whatever comes of those that are being tried again."""
-        self._parking.discard({letter.number for letter in letters}, self._numbers_tried_again())
 
 
 def _retrieve(moved: asyncio.Future[None]) -> None:

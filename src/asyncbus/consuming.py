@@ -170,7 +170,6 @@ class Consuming(Subscribing, Publishing):
             clock=self._clock,
             random=random,
             taken=registry.taken,
-            dead_letters=registry.dead_letters,
             attach=self._attach_feed,
             forget=self._forget,
             publish=self.publish,

@@ -82,7 +82,10 @@ class DeadLetter(Struct, frozen=True, kw_only=True):
 
 
 class RetriedLetters(Struct, frozen=True):
-    """What came of `retry_dead_letters`: how many are done, and how many are dead letters as before."""
+    """What came of `retry_dead_letters`: how many are done, and how many are dead letters as before.
+
+    What a `seek` meanwhile lets come again as any event is neither.
+    """
 
     done: int = 0
     failed: int = 0

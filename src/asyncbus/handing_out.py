@@ -89,7 +89,7 @@ class HandingOut:
             else:
                 held.attempts += 1
                 held.is_begun = True
-                self._parking.begin(held.parked, held.attempts)
+                self._parking.count_attempts(held.parked, held.attempts)
 
     def _take_back(self, held: Held) -> None:
         """It was begun and is not handed out after all."""
@@ -98,6 +98,7 @@ class HandingOut:
         else:
             held.attempts -= 1
             held.is_begun = False
+            self._parking.count_attempts(held.parked, held.attempts)
 
     def _wait(self, held: Held, delay: float) -> None:
         self._acquit(held)

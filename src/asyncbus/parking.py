@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
+from msgspec import Struct, field
 from msgspec.structs import replace
 
 from asyncbus.errors import HandlerTimeoutError, Reject
@@ -59,6 +60,18 @@ def _storable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
+class Meanwhile(Struct, eq=False):
+    """What became of dead letters while somebody was reading them, who does not see it in what he reads.
+
+    Attributes:
+        parked: the sequences of those that are new.
+        removed: the numbers of those that are no more.
+    """
+
+    parked: set[int] = field(default_factory=set)
+    removed: set[int] = field(default_factory=set)
+
+
 class Parking:
     """The dead letters of an active consumer: how many there are, and what of them is still to be stored.
 
@@ -73,8 +86,7 @@ class Parking:
         self._unstored = 0
         # Of those that are being tried again: the numbers of those that were discarded meanwhile.
         self._discarded: set[int] = set()
-        # For each call that tries them again: what was parked since it began, which is not for it.
-        self._parked_since: list[set[int]] = []
+        self._meanwhile: list[Meanwhile] = []
 
     # ----------------------------------------------------------------------------------------------- what becomes of it
 
@@ -84,47 +96,51 @@ class Parking:
             self._change(replace(held.parked, attempts=held.attempts, failures=held.failures))
             return
         self.count += 1
-        for since in self._parked_since:
-            since.add(held.record.sequence)
+        for meanwhile in self._meanwhile:
+            meanwhile.parked.add(held.record.sequence)
         self._change(
             ParkedEvent(
                 consumer=consumer, record=held.record, attempts=held.attempts, failures=held.failures, parked_at=now
             )
         )
 
-    def begin(self, letter: ParkedEvent, attempts: int) -> None:
-        """It may be handed out once more, as soon as this is stored."""
+    def count_attempts(self, letter: ParkedEvent, attempts: int) -> None:
+        """It may be handed out once more, as soon as this is stored; or is not handed out after all."""
         self._change(replace(letter, attempts=attempts))
 
     def settle(self, letter: ParkedEvent, *, is_done: bool) -> None:
         """What was tried again is done, or has failed once more."""
-        if is_done:
-            self._change(Released((letter.number,)))
-            self.count -= letter.number not in self._discarded
+        if is_done and letter.number not in self._discarded:
+            self._remove((letter.number,))
         self._discarded.discard(letter.number)
 
     def release(self, numbers: Sequence[int]) -> None:
         """They are none any more, for their events come again; nothing is being tried again."""
         self._discarded.clear()
+        self._remove(numbers)
+
+    def discard(self, numbers: Sequence[int], tried_again: set[int]) -> None:
+        """They are removed, whatever comes of those that are being tried again."""
+        self._discarded |= tried_again.intersection(numbers)
+        self._remove(numbers)
+
+    def _remove(self, numbers: Sequence[int]) -> None:
+        """Each is removed once: who has read them meanwhile leaves them out."""
         if numbers:
             self.count -= len(numbers)
+            for meanwhile in self._meanwhile:
+                meanwhile.removed.update(numbers)
             self._change(Released(numbers))
 
-    def discard(self, numbers: set[int], tried_again: set[int]) -> None:
-        """They have been removed, whatever comes of those that are being tried again."""
-        self.count -= len(numbers)
-        self._discarded |= numbers & tried_again
-
     @contextmanager
-    def parked_meanwhile(self) -> Iterator[set[int]]:
-        """The sequences of what is parked until the end of the block."""
-        since: set[int] = set()
-        self._parked_since.append(since)
+    def meanwhile(self) -> Iterator[Meanwhile]:
+        """What is parked and removed until the end of the block."""
+        noted = Meanwhile()
+        self._meanwhile.append(noted)
         try:
-            yield since
+            yield noted
         finally:
-            # By identity: another call's set, with the same in it, goes on being filled.
-            self._parked_since = [other for other in self._parked_since if other is not since]
+            self._meanwhile.remove(noted)
 
     # ------------------------------------------------------------------------------------------------------- storing it
 

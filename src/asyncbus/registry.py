@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import aclosing, suppress
 from copy import copy
-from functools import partial
 from typing import Any, Generic, TypeVar
 from weakref import WeakValueDictionary
 
@@ -52,8 +51,6 @@ class Registry:
         self._loaded = _Shared(self._load)
         self._stored: dict[str, ConsumerState | None] = {}
         self._counts = _Shared(self._count)
-        # The numbers of dead letters that are being discarded: who discards them as well has removed nothing.
-        self._discarding: set[int] = set()
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     # -------------------------------------------------------------------------------------------- those that are active
@@ -136,18 +133,13 @@ class Registry:
                 return loaded.get(name)
         return self._stored[name]
 
-    async def dead_letters(self, name: str) -> int:
-        """How many dead letters a consumer has."""
-        try:
-            return (await self._counts.value()).get(name, 0)
-        finally:
-            self._counts = _Shared(self._count)
-
     def note(self, change: Change) -> None:
         """A change was stored."""
         if isinstance(change, ConsumerState):
             self._stored[change.name] = change
-        elif isinstance(change, Forgotten):
+            return
+        self._counts = _Shared(self._count)
+        if isinstance(change, Forgotten):
             self._stored[change.name] = None
             self._ended.pop(change.name, None)
 
@@ -181,22 +173,25 @@ class Registry:
 
     # ---------------------------------------------------------------------------------------------------- administering
 
-    def turn(self, name: str) -> asyncio.Lock:
+    def _turn(self, name: str) -> asyncio.Lock:
         """Held by whoever changes what is stored of a consumer that is not active, and by who takes its name."""
         return self._turns.setdefault(name, asyncio.Lock())
 
-    async def taken(self, name: str) -> ConsumerState | None:
-        """What is stored of a consumer whose name is taken by now, or None; nobody but its holder changes it."""
-        async with self.turn(name):
+    async def taken(self, name: str) -> tuple[ConsumerState | None, int]:
+        """What is stored of a consumer that has its name by now, or None, and how many dead letters it has.
+
+        From now on nobody but this consumer changes any of that.
+        """
+        async with self._turn(name):
             await self._saving.settled()
-            return await self.state(name)
+            return await self.state(name), (await self._counts.value()).get(name, 0)
 
     async def _change(
         self, name: str, change: Callable[[ConsumerState], Awaitable[Sequence[Change]]]
     ) -> Consumer | None:
         """Change what is stored of a consumer; the consumer, and nothing is changed, where it is active."""
         if (consumer := self.find(name)) is None:
-            async with self.turn(name):
+            async with self._turn(name):
                 if (consumer := self.find(name)) is None:  # who takes the name from here on waits for the turn
                     await self._saving.settled()
                     await self._saving.store(await change(await self._state(name)))
@@ -252,28 +247,32 @@ class Registry:
         async with aclosing(pages(self.letters, wanted)) as found:
             return await consumer.try_again(found)
 
-    async def discard(self, wanted: ParkedFilter) -> int:
+    async def discard(self, name: str, wanted: ParkedFilter) -> int:
         """Remove them; how many there were.
 
         Raises:
             UnknownConsumerError: there was none, and nobody knows the consumer of whom they should be.
         """
         removed = 0
-        async for page in pages(self.letters, wanted):
-            letters = [letter for letter in page if letter.number not in self._discarding]
-            if letters:
-                numbers = [letter.number for letter in letters]
-                self._discarding.update(numbers)
-                await self._saving.store([Released(tuple(numbers))], on_outcome=partial(self._end_discarding, letters))
-                removed += len(letters)
-        if not removed and wanted.consumer is not None and self.find(wanted.consumer) is None:
-            await self._state(wanted.consumer)
+        async with aclosing(pages(self.letters, wanted)) as found:
+            while (count := await self._discard_next(name, found)) is not None:
+                removed += count
+        if not removed and self.find(name) is None:
+            await self._state(name)
         return removed
 
-    def _end_discarding(self, letters: Sequence[ParkedEvent], error: Exception | None) -> None:
-        self._discarding.difference_update(letter.number for letter in letters)
-        for consumer in self.active if error is None else ():
-            consumer.discarded([letter for letter in letters if letter.consumer == consumer.name])
+    async def _discard_next(self, name: str, found: AsyncIterator[Sequence[ParkedEvent]]) -> int | None:
+        while True:
+            async with self._turn(name):
+                consumer = self.find(name)
+                if consumer is None:
+                    if (page := await anext(found, None)) is None:
+                        return None
+                    await self._saving.store([Released([letter.number for letter in page])])
+                    return len(page)
+                if consumer.has_settled_in:
+                    return await consumer.discard(found)
+            await consumer.settled_in()
 
 
 class _Shared(Generic[T]):

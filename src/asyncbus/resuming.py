@@ -36,8 +36,7 @@ class Resuming(Feeding):
         Raises:
             ConsumerPatternError, CheckpointAheadError, EventsLostError, EffectsError, StoreError
         """
-        state = await self._around.taken(self.name)
-        self._parking.count = await self._around.dead_letters(self.name)
+        state, self._parking.count = await self._around.taken(self.name)
         place_before_start = partial(self._around.history.place_before, self._start)
         is_new = state is None
         if state is None:

@@ -119,16 +119,9 @@ class Saving:
         if error is not None:
             raise copy(error)
 
-    async def store(
-        self, changes: Sequence[Change], *, on_outcome: Callable[[Exception | None], None] | None = None
-    ) -> None:
-        """Have changes stored that are no active consumer's, as `save` does.
-
-        Args:
-            changes: what is to be stored.
-            on_outcome: called with None when it is, else with the error, also where this was cancelled meanwhile.
-        """
-        await self.save(_Once(changes, on_outcome))
+    async def store(self, changes: Sequence[Change]) -> None:
+        """Have changes stored that are no active consumer's, as `save` does."""
+        await self.save(_Once(changes))
 
     async def settled(self) -> None:
         """Wait until all that was asked for before is stored, or is not, also what nobody waits for any more."""
@@ -161,23 +154,17 @@ class _Once:
 
     Args:
         changes: what is to be stored.
-        on_outcome: called with None when it is, else with the error, also where nobody waits for that any more.
     """
 
-    def __init__(self, changes: Sequence[Change], on_outcome: Callable[[Exception | None], None] | None = None) -> None:
+    def __init__(self, changes: Sequence[Change]) -> None:
         self._changes = changes
-        self._on_outcome = on_outcome
 
     def changes(self) -> Sequence[Change]:
         """All of them."""
         return self._changes
 
-    def kept(self, changes: Sequence[Change], *, stale: bool) -> None:  # noqa: ARG002  # as every `Saver` is called
+    def kept(self, changes: Sequence[Change], *, stale: bool) -> None:
         """Whoever waits is told by the saving."""
-        if self._on_outcome is not None:
-            self._on_outcome(None)
 
-    def lost(self, changes: Sequence[Change], error: Exception) -> None:  # noqa: ARG002  # as `kept`
+    def lost(self, changes: Sequence[Change], error: Exception) -> None:
         """As `kept`, but nothing is stored."""
-        if self._on_outcome is not None:
-            self._on_outcome(error)

@@ -24,8 +24,7 @@ class Surroundings(Struct, frozen=True, kw_only=True):
         saving: the way to the next commit.
         clock: the time.
         random: numbers from 0 to 1, for jitter.
-        taken: gives what is stored of a consumer that takes its name, or None.
-        dead_letters: gives how many dead letters it has.
+        taken: gives what is stored of a consumer that takes its name, or None, and how many dead letters it has.
         attach: lets a feed take part, after a sequence.
         forget: called with a feed that has ended.
         publish: `EventBus.publish`.
@@ -36,8 +35,7 @@ class Surroundings(Struct, frozen=True, kw_only=True):
     saving: Saving
     clock: Clock
     random: Callable[[], float]
-    taken: Callable[[str], Awaitable[ConsumerState | None]]
-    dead_letters: Callable[[str], Awaitable[int]]
+    taken: Callable[[str], Awaitable[tuple[ConsumerState | None, int]]]
     attach: Callable[[Feed, int], None]
     forget: Callable[[Subscription], None]
     publish: Publish

@@ -7,7 +7,16 @@ from typing import Any
 
 import pytest
 
-from asyncbus import ConsumerClosedError, Delivery, Event, EventBus, Reject, RetriedLetters, Retry, UnknownConsumerError
+from asyncbus import (
+    ConsumerClosedError,
+    Delivery,
+    Event,
+    EventBus,
+    Reject,
+    RetriedLetters,
+    Retry,
+    UnknownConsumerError,
+)
 from tests.behaviour.consuming import ONCE, FailingHandler, parked, parked_events, publish_batch, settled
 from tests.behaviour.stage import HandClock, Log, ticks, until
 
@@ -110,6 +119,42 @@ async def test_what_is_parked_during_the_call_is_not_tried_again_by_it(log: Log)
         assert await bus.retry_dead_letters("one") == RetriedLetters(failed=256)
         await settled(bus)
         assert [handling.got.count(sequence) for sequence in (1, 256, 257, 258)] == [2, 2, 1, 1]
+
+
+async def test_a_handler_that_is_cancelled_by_a_drain_has_made_no_attempt_at_a_letter(log: Log) -> None:
+    async with log.bus() as bus:
+        handling = await parked_events(bus, 1)
+        handling.gate.clear()
+        retrying = asyncio.create_task(bus.retry_dead_letters("one"))
+        await until(lambda: handling.got == [1])
+        assert (await bus.drain(timeout=0)).unfinished == {"one": 1}
+        with pytest.raises(ConsumerClosedError):
+            await retrying
+        [letter] = await bus.dead_letters()
+        assert (letter.attempts, len(letter.history)) == (1, 1)
+
+
+@pytest.mark.parametrize("way", ["close", "seek"])
+async def test_wherever_a_retry_is_ended_a_letter_that_was_not_handed_out_has_no_attempt_more(
+    way: str, log: Log
+) -> None:
+    async with log.bus() as bus:
+        await parked_events(bus, 3)
+    handling = FailingHandler(failing=[1, 2, 3])
+    async with log.bus() as bus:
+        for turns in range(20):
+            consumer = bus.consume("one", "a", handling.handle, retry=ONCE)
+            await settled(bus)
+            retrying = asyncio.create_task(bus.retry_dead_letters("one"))
+            await ticks(turns)
+            if way == "seek":
+                await bus.seek("one", start="latest")
+            await consumer.close()
+            await asyncio.wait([retrying])
+            letters = await bus.dead_letters()
+            made = [1 + handling.got.count(sequence) for sequence in (1, 2, 3)]
+            assert [letter.attempts for letter in letters] == made, f"{turns} turns later"
+            retrying.exception()
 
 
 @pytest.mark.fault(55)
@@ -374,20 +419,6 @@ async def test_discarding_what_is_being_tried_again_removes_it_whatever_comes_of
         assert await retrying == RetriedLetters(done=1, failed=1)
         assert await bus.dead_letters() == []
         assert bus.statistics().consumers[0].dead_letters == 0
-
-
-async def test_wherever_discarding_is_cancelled_those_that_are_left_are_counted(log: Log) -> None:
-    async with log.bus() as bus:
-        await parked_events(bus, 20)
-        for turns in range(20):
-            discarding = asyncio.create_task(bus.discard_dead_letters("one", limit=1))
-            await ticks(turns)
-            discarding.cancel()
-            await asyncio.wait([discarding])
-            await bus.publish("b")  # by then what it had decided is stored
-            left = len(await bus.dead_letters())
-            assert bus.statistics().consumers[0].dead_letters == left, f"{turns} turns later"
-        assert left < 20
 
 
 async def test_a_seek_ends_the_wait_for_letters_and_keeps_them(log: Log) -> None:
