@@ -50,6 +50,7 @@ class Registry:
         # Asked for once, for there is one writer, and that is this bus; and what it has stored since.
         self._loaded = _Shared(self._load)
         self._stored: dict[str, ConsumerState | None] = {}
+        # Of dead letters, by consumer; asked for anew after each change.
         self._counts = _Shared(self._count)
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 

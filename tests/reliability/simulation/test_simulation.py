@@ -69,8 +69,12 @@ NOBODY_WAITS = {
         "save_all",
         "saves.stale = (await ask(self._store.commit((), saves.changes))).stale",
     ): _SELDOM,
-    ("registry", "seek", "state = await self._state(name)"): _SELDOM,
     ("registry", "_change", "async with self._turn(name):"): _SELDOM,
+    (
+        "registry",
+        "_discard_next",
+        "await self._saving.store([Released([letter.number for letter in page])])",
+    ): _SELDOM,
     ("registry", "letters", "await consumer.saved()"): _SELDOM,
     ("registry", "retry", "async with aclosing(pages(self.letters, wanted)) as found:"): _SELDOM,
     ("registry", "discard", "await self._state(name)"): _SELDOM,
