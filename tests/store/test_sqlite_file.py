@@ -4,14 +4,17 @@ import json
 import sqlite3
 from contextlib import closing
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 
 from asyncbus import SQLiteStore
+from asyncbus.store.base import Page
 from asyncbus.store.migrations import APPLICATION_ID, migrations
+from asyncbus.store.pages import PageReader
 from asyncbus.testing import record
 from asyncbus.testing.appending import PAYLOADS
+from asyncbus.testing.logs import everything
 from tests.store.files import make_log, opened, sql
 
 # 2023-11-14 22:13:20 UTC, and a millisecond more.
@@ -64,6 +67,26 @@ async def test_another_program_reads_the_file_while_it_is_written(tmp_path: Path
 
 
 @pytest.mark.asyncio
+@pytest.mark.asyncio
+async def test_a_query_shows_no_event_behind_those_that_were_removed_while_it_was_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_page = PageReader._page
+    async with opened(tmp_path / "events.db") as store:
+        await store.append([record("a")])
+
+        async def read_and_be_overtaken(self: PageReader, *question: Any) -> Page:
+            monkeypatch.setattr(PageReader, "_page", read_page)
+            page = await read_page(self, *question)
+            await store.append([record("a")])
+            await store.clear()
+            await store.append([record("a")])
+            return page
+
+        monkeypatch.setattr(PageReader, "_page", read_and_be_overtaken)
+        assert [event.sequence for event in await store.query(everything())] == [1]
+
+
 async def test_the_file_says_whose_it_is_and_which_version_it_has(tmp_path: Path) -> None:
     path = tmp_path / "log.db"
     await make_log(path)

@@ -79,12 +79,17 @@ class PageReader:
         return page
 
     async def query(self, wanted: EventFilter) -> Sequence[Record]:
-        """All events that `wanted` describes, read page by page, so that no transaction is long."""
-        types = head = None
+        """All events that `wanted` describes, read page by page, so that no transaction is long.
+
+        None that is appended meanwhile: beside what is removed meanwhile, it would be the next one after a hole.
+        """
+        types = None
         if wanted.key is None and not wanted.pattern.matches_all:
             types, head, _ = await self._types(wanted.pattern)
             if types is not None and not types:
                 return []
+        else:
+            head, _ = await self._connection.row(statements.BOUNDS)
         found: list[Record] = []
         beyond: int | None = None
         while True:

@@ -26,8 +26,9 @@ def while_quiet(world: World, actors: list[asyncio.Task[None]], *, harmed: bool)
         harmed: the store has failed, or the bus was hit where it is not to be: then some may wait no more.
     """
     stuck = any(reader.stuck for reader in world.readers)
+    holding = any(named.held for named in world.names.values())  # for whom a drain waits as long as it may
     for actor in actors:
-        if not actor.done() and not stuck:
+        if not (actor.done() or stuck or holding):
             yield f"{actor.get_name()} waits for ever"
     if harmed or stuck:
         return

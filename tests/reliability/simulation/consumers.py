@@ -52,20 +52,17 @@ _KINDS = ("patient", "patient", "failing", "failing", "rejecting", "hanging", "p
 
 def _begin(world: World, named: Named, handler: Any = None, **others: Any) -> Consumer | None:
     random = world.random
+    options = {
+        # Without jitter, whose random numbers are not of this seed.
+        "retry": Retry(attempts=random.choice((1, 2, 3)), backoff=0.0002, maximum=0.001, jitter=False),
+        "timeout": None if handler is None else random.choice((None, 0.0007)),
+        "concurrency": random.choice((1, 1, 3)),
+        "max_in_flight": random.choice((1, 3, 64)),
+        "order": random.choice(("none", "key", "strict")),
+        "on_exhausted": random.choice(("dead_letter", "dead_letter", "stop")),
+    }
     try:
-        consumer = world.bus.consume(
-            named.name,
-            named.pattern,
-            handler,
-            # Without jitter, whose random numbers are not of this seed.
-            retry=Retry(attempts=random.choice((1, 2, 3)), backoff=0.0002, maximum=0.001, jitter=False),
-            timeout=None if handler is None else random.choice((None, 0.0007)),
-            concurrency=random.choice((1, 1, 3)),
-            max_in_flight=random.choice((1, 3, 64)),
-            order=random.choice(("none", "key", "strict")),
-            on_exhausted=random.choice(("dead_letter", "dead_letter", "stop")),
-            **others,
-        )
+        consumer = world.bus.consume(named.name, named.pattern, handler, **{**options, **others})
     except AsyncBusError:  # somebody has the name, or the bus is closed
         return None
     consumer._feed._page_size = random.choice((1, 2, 512))
@@ -143,6 +140,26 @@ async def _do(kind: str, world: World, named: Named, delivery: Delivery) -> None
 def _consumer(named: Named) -> Consumer:
     assert named.consumer is not None
     return named.consumer
+
+
+async def hold(world: World, name: str) -> None:
+    """Consume with three handlers, of which up to two are at work until nothing else happens any more."""
+    await world.opened.wait()
+    await world.pause()
+    named = world.named(name)
+
+    async def handler(event: Event) -> None:
+        _handed_out(world, named, event)
+        await world.pause()
+        if len(named.held) < 2 and world.random.random() < 0.5:
+            named.held.add(event.sequence)
+            try:
+                await world.leaving.wait()
+            finally:
+                named.held.discard(event.sequence)
+        named.done.add(event.sequence)
+
+    _begin(world, named, handler, concurrency=3, max_in_flight=64, order="none", timeout=None)
 
 
 async def take(world: World, name: str) -> None:
@@ -258,14 +275,29 @@ def while_quiet(world: World) -> Iterator[str]:
             or named.sought
             or not consumer.is_open
             or consumer.is_paused
-            or consumer.in_flight
+            or (consumer.in_flight and not _has_hands_free(consumer, named.held))
         ):
             continue  # what is in flight may hold up others, and nobody says what becomes of it
-        missing = [row.sequence for row in _wanted(world, named) if not _is_settled(world, named, row.sequence)]
+        missing = [
+            row.sequence
+            for row in _wanted(world, named)
+            if not _is_settled(world, named, row.sequence) and row.sequence not in named.held
+        ]
         if missing:
             yield f"{named.name} has not handled {missing}"
-        elif consumer.checkpoint != world.bus.statistics().head:
+        elif not named.held and consumer.checkpoint != world.bus.statistics().head:
             yield f"{named.name} is done with all, but its checkpoint is {consumer.checkpoint}"
+
+
+def _has_hands_free(consumer: Consumer, held: set[int]) -> bool:
+    """Whether those of its handlers that hold an event leave room for others."""
+    options = consumer.options
+    return (
+        options.order == "none"
+        and {in_flight.record.sequence for in_flight in consumer.in_flight} <= held
+        and len(held) < min(options.concurrency, options.max_in_flight)
+        and not any(in_flight.suspect for in_flight in consumer.in_flight)  # which is alone
+    )
 
 
 def after(world: World) -> Iterator[str]:

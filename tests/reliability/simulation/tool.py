@@ -16,7 +16,7 @@ from msgspec import Struct
 from asyncbus import EventBus, MemoryStore
 from tests.reliability.simulation import checks, consumers
 from tests.reliability.simulation.cancelling import Cancelling, Place, awaits
-from tests.reliability.simulation.consumers import administer, consume, take
+from tests.reliability.simulation.consumers import administer, consume, hold, take
 from tests.reliability.simulation.disk import Faults, Lane, Ledger, SimulatedStore
 from tests.reliability.simulation.file import File
 from tests.reliability.simulation.loop import SimulatedLoop
@@ -28,7 +28,7 @@ from tests.reliability.trials import MEMORY, Figures, Tool, Violation, quiet
 _ACTORS: Final = (
     *("publisher",) * 6,
     *("reader", "asyncbus handler", "consumer", "asyncbus consumer") * 2,
-    *("host", "clear", "flush", "drain", "close", "replay", "wait for", "query", "unsubscribe", "taker", "administer"),
+    *("host", "clear", "flush", "drain", "close", "replay", "wait for", "query", "unsubscribe", "taker", "holder", "administer"),
 )
 """Who may be cancelled, as tasks are in any program."""
 
@@ -173,6 +173,8 @@ class _Scene:
             actors.append(self._start(consume(world, name), name))
         if random.random() < 0.4:
             self._start(take(world, "taker 0"), "taker 0")
+        if random.random() < 0.4:
+            actors.append(self._start(hold(world, "holder 0"), "holder 0"))
         if random.random() < 0.5:
             actors.append(self._start(administer(world), "administer"))
         others = (flush, drain, unsubscribe, *((clear,) if world.removes else ()))

@@ -88,6 +88,7 @@ class Named(Struct, eq=False):
         done: of what somebody has said that it is done.
         left: it went away by itself, or was cancelled.
         discarded: some of its dead letters were discarded.
+        held: what its handlers have at work until nothing else happens any more.
         sought: it was moved, or forgotten: what it owes is another matter from then on.
     """
 
@@ -97,6 +98,7 @@ class Named(Struct, eq=False):
     discarded: bool = False
     consumer: Consumer | None = None
     done: set[int] = field(default_factory=set)
+    held: set[int] = field(default_factory=set)
     left: bool = False
 
     def wants(self, type: str) -> bool:
