@@ -2,14 +2,15 @@
 
 Run as ``python -m examples.emulator.profiler LOG PROFILE``. Where the log is new, a small guest runs first, so that
 there is something to count. It says ``counting N`` as it comes to the N-th event of this life; killed at any moment and
-run again, it goes on where it was, for a count and the place in the log are one transaction of the profile. On SIGTERM
-it finishes the event it is at, says what is left, and ends.
+run again, it goes on where it was, for a count and the place in the log are one transaction of the profile. On SIGTERM,
+on Ctrl-C, and where nobody reads what it says, it finishes the event it is at, says what is left, and ends.
 """
 
 import asyncio
 import os
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -33,24 +34,39 @@ COUNT = "INSERT INTO blocks VALUES (?, 1) ON CONFLICT DO UPDATE SET executions =
 
 
 class Profiler:
-    """Counts the blocks that a bus tells of, through a connection that nobody else uses."""
+    """Counts the blocks that a bus tells of, through a connection that nobody else uses.
 
-    def __init__(self, bus: asyncbus.EventBus, profile: aiosqlite.Connection) -> None:
+    Args:
+        bus: of the log.
+        profile: where they are counted.
+        say: tells of the progress; it never raises, for it is no part of an event's effect.
+    """
+
+    def __init__(self, bus: asyncbus.EventBus, profile: aiosqlite.Connection, say: Callable[[str], None]) -> None:
         self._profile = profile
+        self._say = say
         self._counted = 0
         bus.consume(NAME, BLOCK_EXECUTED, self._count, effects=asyncbus.SQLiteEffects(profile))
 
     async def _count(self, event: asyncbus.Event) -> None:
         self._counted += 1
-        # One write, past any buffer of ours: it is told whenever the kill comes.
-        os.write(sys.stdout.fileno(), f"counting {self._counted}\n".encode())
+        self._say(f"counting {self._counted}")
         await self._profile.execute(COUNT, (event.data["pc"],))
 
 
 async def main(log: Path, database: Path) -> None:
-    """Count until all is counted, or SIGTERM comes."""
+    """Count until all is counted, or it is told to end."""
     ended = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
+    for told in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(told, ended.set)
+
+    def say(line: str) -> None:
+        try:
+            # One write, past any buffer of ours: it is told whenever the kill comes.
+            os.write(sys.stdout.fileno(), f"{line}\n".encode())
+        except BrokenPipeError:
+            ended.set()
+
     # The bus closes first: until then its consumer may be at work in the profile.
     async with aiosqlite.connect(database) as profile, asyncbus.connect(str(log)) as bus:
         await profile.executescript(SCHEMA)
@@ -58,7 +74,7 @@ async def main(log: Path, database: Path) -> None:
             machine = Machine(bus.publish_from_thread, limit=LIMIT)
             await anyio.to_thread.run_sync(machine.run)
             await bus.flush()
-        Profiler(bus, profile)
+        Profiler(bus, profile, say)
         counting = asyncio.create_task(bus.wait_processed(NAME, await bus.latest_sequence()))
         counting.add_done_callback(lambda _: ended.set())
         await ended.wait()
@@ -67,7 +83,7 @@ async def main(log: Path, database: Path) -> None:
             await counting
         [profiler] = await bus.consumers()
         left = "nothing was in flight" if report.ok else f"given back: {report.unfinished}"
-        print(f"drained, {left}; behind by {profiler.backlog}", flush=True)
+        say(f"drained, {left}; behind by {profiler.backlog}")
 
 
 if __name__ == "__main__":

@@ -94,7 +94,7 @@ class Delivering(HandingOut):
     def fail(self, held: Held, error: BaseException | str, *, delay: float | None = None) -> None:
         """An attempt has failed: the event comes again after a while, or is exhausted."""
         if isinstance(error, EffectsError):  # no attempt mends it
-            self._stop(held, str(error))
+            self._stop(held, error.reason)
             return
         retry = self.options.retry
         is_last = held.attempts >= retry.attempts or held.parked is not None or isinstance(error, Reject)

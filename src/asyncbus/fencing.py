@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection
-from typing import Final
+import logging
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Final, TypeVar
 
 from msgspec.structs import replace
 
@@ -16,7 +19,25 @@ from asyncbus.ledger import Held
 from asyncbus.patterns import Pattern
 from asyncbus.store.consumers import ConsumerState, ConsumerStore, ParkedFilter
 
+T = TypeVar("T")
+
+log = logging.getLogger("asyncbus")
+
 _PAGE: Final = 512
+
+_FIRST_PAUSE: Final = 0.01
+_LONGEST_PAUSE: Final = 1.0
+"""Seconds until a database that is away is asked once more; twice as many each time."""
+
+_TRANSIENT: Final = frozenset({"40", "53", "55"})
+"""Classes of SQLSTATE, https://www.postgresql.org/docs/current/errcodes-appendix.html: rolled back for another one's
+sake, out of resources, in use."""
+
+_STARTING: Final = "57P03"
+"""The SQLSTATE of a server that cannot be connected to as yet."""
+
+_IN_USE: Final = "another operation is in progress"
+"""What asyncpg says, without an SQLSTATE, where somebody else has the connection at that moment."""
 
 
 class Fencing:
@@ -27,13 +48,17 @@ class Fencing:
         pattern: what it consumes.
         effects: where they are kept.
         store: the log.
+        is_open: whether the consumer is to go on; one that ends waits for no database that is away.
     """
 
-    def __init__(self, consumer: str, pattern: Pattern, effects: Effects, store: ConsumerStore) -> None:
+    def __init__(
+        self, consumer: str, pattern: Pattern, effects: Effects, store: ConsumerStore, is_open: Callable[[], bool]
+    ) -> None:
         self._consumer = consumer
         self._pattern = pattern
         self._effects = effects
         self._store = store
+        self._is_open = is_open
         self._fence = Fence()
         self.parked: frozenset[int] = frozenset()
         """Of the events that come once more because the database is an older copy, those that are dead letters."""
@@ -57,6 +82,8 @@ class Fencing:
         if is_new or state.sought or state.epoch == 0:
             await self.move(state.checkpoint if start is None else await start())
         checkpoint = self._fence.checkpoint
+        if self._fence.retried:  # also those that were gone before the database was told
+            self.forget(set(self._fence.retried) - await self._parked_after(self._fence.retried[0] - 1))
         # What has had its effect is done, however its last attempt ended for the log: it must not be parked for that.
         owed = {sequence: each for sequence, each in state.owed.items() if not self._fence.has(sequence)}
         if checkpoint >= state.checkpoint:
@@ -85,8 +112,12 @@ class Fencing:
         return False
 
     async def load(self) -> bool:
-        """Ask the database; False: it does not know the consumer."""
-        text = await self._effects.load(self._consumer)
+        """Ask the database, as soon as it answers; False: it does not know the consumer.
+
+        Raises:
+            EffectsError: it does not.
+        """
+        text = await self._as_soon_as_it_can(lambda: self._effects.load(self._consumer))
         self._fence = Fence() if text is None else Fence.from_text(text, self._consumer)
         self._is_known = True
         return text is not None
@@ -109,19 +140,59 @@ class Fencing:
         self._fence = self._fence.forgetting(sequences)
 
     async def _save(self, fence: Fence) -> None:
-        self._is_known = False
-        async with self._effects.transaction(self._consumer, fence.to_text()):
+        async with self._transaction(fence):
             pass
+
+    @asynccontextmanager
+    async def _transaction(self, fence: Fence) -> AsyncIterator[None]:
+        """One that begins as soon as it can, and with which the fence is another one."""
+        async with AsyncExitStack() as stack:
+            await self._as_soon_as_it_can(
+                lambda: stack.enter_async_context(self._effects.transaction(self._consumer, fence.to_text()))
+            )
+            yield
+            self._is_known = False  # it may be committed from here on, also where this is cancelled
         self._fence = fence
         self._is_known = True
 
-    async def apply(self, held: Held, checkpoint: Callable[[], int], call: Callable[[], Awaitable[None]]) -> None:
+    async def _as_soon_as_it_can(self, act: Callable[[], Awaitable[T]]) -> T:
+        """Ask the database, again and again while it is only in use or away.
+
+        Raises:
+            EffectsError: it is not, and raises all the same; or the consumer is to end.
+        """
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                return await act()
+            except EffectsError:
+                raise
+            except Exception as error:
+                if not (_is_transient(error) and self._is_open()):
+                    text = f"cannot use the database of its effects ({error!r}): see that it is there, and consume it"
+                    raise EffectsError(self._consumer, f"{text} again with a connection that is open") from error
+                if pause == _FIRST_PAUSE:
+                    log.warning("consumer %s waits for the database of its effects: %r", self._consumer, error)
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, _LONGEST_PAUSE)
+
+    async def apply(
+        self,
+        held: Held,
+        checkpoint: Callable[[], int],
+        call: Callable[[], Awaitable[None]],
+        on_begun: Callable[[], None],
+    ) -> None:
         """Run a handler in a transaction that also says that this event has had its effect, if it has not.
 
         Args:
             held: the event.
             checkpoint: gives where the consumer's will be once this event is done.
             call: the handler.
+            on_begun: called when the transaction has begun.
+
+        Raises:
+            EffectsError: the transaction could not begin; the handler was not called.
         """
         async with self._lock:
             if not self._is_known:
@@ -130,11 +201,9 @@ class Fencing:
             if self._fence.has(held.record.sequence, retried=is_retried):
                 return
             fence = self._fence.with_applied(held.record.sequence, checkpoint(), retried=is_retried, after=held.after)
-            async with self._effects.transaction(self._consumer, fence.to_text()):
+            async with self._transaction(fence):
+                on_begun()
                 await call()
-                self._is_known = False  # it may be committed from here on, also where this is cancelled
-            self._fence = fence
-            self._is_known = True
 
     async def has_committed(self, held: Held) -> bool:
         """After an error: whether the event has had its effect all the same.
@@ -146,7 +215,15 @@ class Fencing:
             return False
         try:
             await self.load()
-        except Exception as error:
-            text = f"cannot say whether event {held.record.sequence} has had its effect: {error!r}"
+        except EffectsError as error:
+            text = f"cannot say whether event {held.record.sequence} has had its effect: {error.__cause__ or error!r}"
             raise EffectsError(self._consumer, text) from error
         return self._fence.has(held.record.sequence, retried=held.parked is not None)
+
+
+def _is_transient(error: Exception) -> bool:
+    """Whether the same may succeed a little later."""
+    if isinstance(error, sqlite3.Error):
+        return getattr(error, "sqlite_errorcode", 0) & 0xFF in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+    state = str(getattr(error, "sqlstate", ""))
+    return isinstance(error, OSError) or state[:2] in _TRANSIENT or state == _STARTING or _IN_USE in str(error)

@@ -158,8 +158,13 @@ class Working(Resuming):
         elif self.options.timeout is not None:
             self._watch(held)
 
-    async def _within_time(self, held: Held, call: Callable[[], Any]) -> None:
-        """Call it, in a task of its own where it may take too long: one that ignores its end is left behind."""
+    async def _within_time(
+        self, held: Held, call: Callable[[], Any], begun: asyncio.Future[None] | None = None
+    ) -> None:
+        """Call it, in a task of its own where it may take too long: one that ignores its end is left behind.
+
+        Its time begins at once, or when `begun` is done.
+        """
         if self.options.timeout is None:
             outcome = call()
             if inspect.isawaitable(outcome):
@@ -169,8 +174,10 @@ class Working(Resuming):
         loop = asyncio.get_running_loop()
         task = loop.create_task(_called(call), name=f"asyncbus consumer {self.name} handler")
         self._limit(task)
-        self._begin_time(held)
         try:
+            if begun is not None:
+                await asyncio.wait([task, begun], return_when=asyncio.FIRST_COMPLETED)
+            self._begin_time(held)
             while not task.done():
                 ends = self._deadlines.get(held)
                 remaining = None if ends is None else ends - loop.time()  # none, where it has had its outcome
@@ -225,8 +232,10 @@ class Working(Resuming):
             self._released.clear()
             checkpoint = functools.partial(self._checkpoint_without, held)
             wanted = functools.partial(self._call_if_wanted, held, call)
+            begun: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            on_begun = functools.partial(begun.set_result, None)
             try:
-                await self._within_time(held, lambda: fencing.apply(held, checkpoint, wanted))
+                await self._within_time(held, lambda: fencing.apply(held, checkpoint, wanted, on_begun), begun)
             except _UnwantedError:
                 pass
             except EffectsError:

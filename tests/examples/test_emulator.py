@@ -1,5 +1,6 @@
 import asyncio
 import io
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -240,16 +241,37 @@ def test_a_block_that_was_counted_twice_would_be_found(tmp_path: Path) -> None:
 
 
 @pytest.mark.fault(73)
-def test_a_profiler_that_is_told_to_end_finishes_what_it_is_at_and_goes_on_the_next_time(tmp_path: Path) -> None:
+@pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGINT])
+def test_a_profiler_that_is_told_to_end_finishes_what_it_is_at_and_goes_on_the_next_time(
+    told: signal.Signals, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     log, database = tmp_path / "log.db", tmp_path / "profile.db"
 
     with profiler(log, database) as process:
         last_line(process, until=100)
-        process.terminate()
+        process.send_signal(told)
         said, _, behind = last_line(process).rpartition(" ")
 
     assert (process.returncode, said) == (0, "drained, nothing was in flight; behind by")
     assert int(behind) > 0
+    assert capfd.readouterr().err == ""
+    with profiler(log, database) as process:
+        said = last_line(process)
+    profiled = asyncio.run(compare(log, database, killed=True, said=said))
+    assert failed(profile_checks(profiled)) == 0
+
+
+def test_a_profiler_nobody_reads_any_more_ends_and_goes_on_the_next_time(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    log, database = tmp_path / "log.db", tmp_path / "profile.db"
+
+    with profiler(log, database) as process:
+        last_line(process, until=1)
+        assert process.stdout is not None
+        process.stdout.close()
+
+    assert (process.returncode, capfd.readouterr().err) == (0, "")
     with profiler(log, database) as process:
         said = last_line(process)
     profiled = asyncio.run(compare(log, database, killed=True, said=said))

@@ -12,6 +12,9 @@ class Effects(Protocol):
 
     What `transaction` saves for a consumer, `load` must return once it is committed, and only then. A consumer begins
     one transaction after the other, never two at once.
+
+    What either raises before the block has begun is no failure of the event's: the consumer asks again as long as the
+    database is only in use or away (an `OSError`, a lock, a server that starts), and ends at once with anything else.
     """
 
     async def load(self, consumer: str) -> str | None:

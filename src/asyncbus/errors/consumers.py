@@ -6,10 +6,11 @@ from asyncbus.errors.base import AsyncBusError
 
 
 class ConsumerError(AsyncBusError):
-    """The root of what concerns durable consumers; `name` is the consumer's."""
+    """The root of what concerns durable consumers; `name` is the consumer's, `reason` what there is to say of it."""
 
     def __init__(self, name: str, reason: str) -> None:
         self.name = name
+        self.reason = reason
         super().__init__(f"consumer {name!r} {reason}")
 
 
@@ -66,8 +67,8 @@ class ConsumerStoppedError(ConsumerError):
 
     def __init__(self, name: str, sequence: int, reason: str) -> None:
         self.sequence = sequence
-        self.reason = reason
         super().__init__(name, f"has stopped at event {sequence}: {reason}")
+        self.reason = reason
 
 
 class ConsumerClosedError(ConsumerError):

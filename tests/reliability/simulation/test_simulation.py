@@ -46,7 +46,12 @@ NOBODY_WAITS = {
     (
         "working",
         "_with_effect",
-        "await self._within_time(held, lambda: fencing.apply(held, checkpoint, wanted))",
+        "await self._within_time(held, lambda: fencing.apply(held, checkpoint, wanted, on_begun), begun)",
+    ): _EFFECTS,
+    (
+        "working",
+        "_within_time",
+        "await asyncio.wait([task, begun], return_when=asyncio.FIRST_COMPLETED)",
     ): _EFFECTS,
     ("working", "_with_effect", "if not await fencing.has_committed(held):"): _EFFECTS,
     ("working", "_call_if_wanted", "await _called(call)"): _EFFECTS,

@@ -28,7 +28,8 @@ from tests.reliability.trials import MEMORY, Figures, Tool, Violation, quiet
 _ACTORS: Final = (
     *("publisher",) * 6,
     *("reader", "asyncbus handler", "consumer", "asyncbus consumer") * 2,
-    *("host", "clear", "flush", "drain", "close", "replay", "wait for", "query", "unsubscribe", "taker", "holder", "administer"),
+    *("host", "clear", "flush", "drain", "close", "replay", "wait for", "query", "unsubscribe"),
+    *("taker", "holder", "administer"),
 )
 """Who may be cancelled, as tasks are in any program."""
 
@@ -169,14 +170,7 @@ class _Scene:
         actors += [self._start(kind(world, name), name) for kind, name in _LOOKING if random.random() < 0.3]
         if random.random() < 0.3:
             self._start(wait_for(world, "wait for"), "wait for")
-        for name in self._names("consumer", 0, 2):
-            actors.append(self._start(consume(world, name), name))
-        if random.random() < 0.4:
-            self._start(take(world, "taker 0"), "taker 0")
-        if random.random() < 0.4:
-            actors.append(self._start(hold(world, "holder 0"), "holder 0"))
-        if random.random() < 0.5:
-            actors.append(self._start(administer(world), "administer"))
+        actors += self._start_consumers()
         others = (flush, drain, unsubscribe, *((clear,) if world.removes else ()))
         actors += [self._start(other(world), other.__name__) for other in others if random.random() < 0.4]
         if random.random() < 0.1:
@@ -193,6 +187,18 @@ class _Scene:
         if self.store.features.consumers and not (found or self.harmed or self.struck or world.removes):
             found = await self._again()
         return found
+
+    def _start_consumers(self) -> Iterator[asyncio.Task[None]]:
+        """Those who consume; gives the ones that end by themselves."""
+        world, random = self.world, self.random
+        for name in self._names("consumer", 0, 2):
+            yield self._start(consume(world, name), name)
+        if random.random() < 0.4:
+            self._start(take(world, "taker 0"), "taker 0")
+        if random.random() < 0.4:
+            yield self._start(hold(world, "holder 0"), "holder 0")
+        if random.random() < 0.5:
+            yield self._start(administer(world), "administer")
 
     async def _again(self) -> list[str]:
         """What is found when the log is opened once more."""
