@@ -118,6 +118,7 @@ class Administering(Consuming):
             UnknownConsumerError: no such consumer is active on this bus.
             InvalidOptionError: `sequence` lies beyond the head.
             ConsumerClosedError, or what ended the consumer meanwhile.
+            WouldDeadlockError: one of its handlers calls it, or who iterates it and has not done with such an event.
             BusClosedError, WrongEventLoopError, UnsupportedFeatureError
         """
         registry = self._administered()

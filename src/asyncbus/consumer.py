@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from asyncbus.consumer_options import Wanted
 from asyncbus.delivery import Delivery
-from asyncbus.errors import SubscriptionBusyError
+from asyncbus.errors import SubscriptionBusyError, WouldDeadlockError
 from asyncbus.events import from_microseconds
 from asyncbus.lanes import Lanes
 from asyncbus.ledger import Held, Ledger
@@ -218,7 +218,18 @@ class Consumer(Unparking):
         """As `Storing.passed`, but refused where it would wait for itself."""
         if sequence > self.checkpoint:
             self._refuse_handlers("wait_processed")
+            self._refuse_iterator(sequence)
         await super().passed(sequence)
+
+    def _refuse_iterator(self, sequence: int) -> None:
+        last = self._last
+        if self.options.ack == "auto" and asyncio.current_task() is self._iterator and last in self.in_flight:
+            assert last is not None  # noqa: S101  # nothing else is in flight
+            if last.record.sequence <= sequence:
+                raise WouldDeadlockError(
+                    f"event {last.record.sequence} of consumer {self.name!r} is done when the next one is asked for:"
+                    " wait_processed from another task"
+                )
 
 
 def _retrieve(moved: asyncio.Future[None]) -> None:

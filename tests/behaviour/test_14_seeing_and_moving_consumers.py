@@ -271,6 +271,18 @@ async def test_two_seeks_at_the_same_time_come_one_after_the_other(log: Log) -> 
         assert handling.got[3:][-1] == 3
 
 
+async def test_who_iterates_cannot_wait_for_the_event_that_is_done_when_the_next_is_asked_for(log: Log) -> None:
+    async with log.bus() as bus, bus.consume("one", "a") as consumer:
+        await publish_batch(bus, 2)
+        first = await anext(consumer)
+        await bus.wait_processed("one", first.event.sequence - 1)
+        with pytest.raises(WouldDeadlockError, match="is done when the next one is asked for"):
+            await bus.wait_processed("one", first.event.sequence)
+        waiting = asyncio.create_task(bus.wait_processed("one", first.event.sequence))
+        await anext(consumer)
+        await waiting
+
+
 async def test_a_handler_cannot_wait_for_its_own_end(log: Log) -> None:
     errors: list[Exception] = []
 
