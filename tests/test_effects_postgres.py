@@ -15,6 +15,8 @@ import pytest_asyncio
 
 from asyncbus import Event, EventBus, MemoryStore, Retry
 from asyncbus.effects import Effects, PostgresEffects
+from asyncbus.errors import EffectsError
+from tests.behaviour.stage import until
 from tests.effects import TABLES, Client, EffectsContract, HandlerError
 from tests.postgres import CannotStartError, running
 
@@ -291,6 +293,57 @@ async def test_a_consumer_has_each_effect_once_through_failures_dead_letters_and
         assert (await bus.retry_dead_letters("projector")).done == 0
 
     assert await client.numbers() == list(range(1, 11))
+
+
+@pytest.mark.asyncio
+async def test_a_consumer_whose_connection_the_server_has_ended_parks_nothing_and_says_what_to_do(
+    client: PostgresClient, database: dict[str, Any]
+) -> None:
+    handled: list[int] = []
+
+    async def project(event: Event) -> None:
+        handled.append(event.sequence)
+
+    other = PostgresClient(await asyncpg.connect(**database))
+    async with EventBus(MemoryStore()) as bus:
+        consumer = bus.consume("projector", "a", project, effects=client.effects, retry=Retry(attempts=2, backoff=0))
+        await bus.publish("a")
+        await bus.wait_processed("projector", 1)
+        await other.execute(f"SELECT pg_terminate_backend({client.connection.get_server_pid()})")
+        await bus.publish_many([("a", None)] * 5)
+        with pytest.raises(EffectsError, match="consume it again with one that is open"):
+            await bus.wait_processed("projector", 6)
+        assert (consumer.statistics().dead_letters, consumer.statistics().failed) == (0, 0)
+        bus.consume("projector", "a", project, effects=other.effects)
+        await bus.wait_processed("projector", 6)
+    assert handled == [1, 2, 3, 4, 5, 6]
+    await other.close()
+
+
+@pytest.mark.asyncio
+async def test_a_state_that_somebody_else_has_locked_is_waited_for(
+    client: PostgresClient, database: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    other = await asyncpg.connect(**database)
+    await client.execute("SET lock_timeout = '10ms'")
+    async with EventBus(MemoryStore()) as bus:
+        consumer = bus.consume(
+            "projector",
+            "a",
+            lambda event: client.write(event.sequence),
+            effects=client.effects,
+            retry=Retry(attempts=1),
+        )
+        await bus.publish("a")
+        await bus.wait_processed("projector", 1)
+        async with other.transaction():
+            await other.execute("SELECT * FROM asyncbus_checkpoints FOR UPDATE")
+            await bus.publish("a")
+            await until(lambda: "waits until the database of its effects is free" in caplog.text)
+        await bus.wait_processed("projector", 2)
+        assert (consumer.statistics().dead_letters, consumer.statistics().failed) == (0, 0)
+    assert await client.numbers() == [1, 2]
+    await other.close()
 
 
 def test_who_has_no_asyncpg_can_import_it(tmp_path: Path) -> None:

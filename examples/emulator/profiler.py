@@ -2,8 +2,8 @@
 
 Run as ``python -m examples.emulator.profiler LOG PROFILE``. Where the log is new, a small guest runs first, so that
 there is something to count. It says ``counting N`` as it comes to the N-th event of this life; killed at any moment and
-run again, it goes on where it was, for a count and the place in the log are one transaction of the profile. On SIGTERM,
-on Ctrl-C, and where nobody reads what it says, it finishes the event it is at, says what is left, and ends.
+run again, it goes on where it was, for a count and the place in the log are one transaction of the profile. On SIGTERM
+or Ctrl-C, or where nobody reads any more what it says, it finishes the event it is at, says what is left, and ends.
 """
 
 import asyncio
@@ -36,37 +36,37 @@ COUNT = "INSERT INTO blocks VALUES (?, 1) ON CONFLICT DO UPDATE SET executions =
 class Profiler:
     """Counts the blocks that a bus tells of, through a connection that nobody else uses.
 
-    Args:
-        bus: of the log.
-        profile: where they are counted.
-        say: tells of the progress; it never raises, for it is no part of an event's effect.
+    `unheard` is called where what it says cannot be read any more.
     """
 
-    def __init__(self, bus: asyncbus.EventBus, profile: aiosqlite.Connection, say: Callable[[str], None]) -> None:
+    def __init__(self, bus: asyncbus.EventBus, profile: aiosqlite.Connection, unheard: Callable[[], None]) -> None:
         self._profile = profile
-        self._say = say
+        self._unheard = unheard
         self._counted = 0
         bus.consume(NAME, BLOCK_EXECUTED, self._count, effects=asyncbus.SQLiteEffects(profile))
 
     async def _count(self, event: asyncbus.Event) -> None:
         self._counted += 1
-        self._say(f"counting {self._counted}")
+        # What becomes of these words is no part of the event's effect: raised here, it would be rolled back.
+        if not say(f"counting {self._counted}"):
+            self._unheard()
         await self._profile.execute(COUNT, (event.data["pc"],))
 
 
+def say(words: str) -> bool:
+    """Say it in one write, past any buffer of ours, so it is told whenever the kill comes; or return False."""
+    try:
+        os.write(sys.stdout.fileno(), f"{words}\n".encode())
+    except OSError:  # the reader has gone, or the disk is full
+        return False
+    return True
+
+
 async def main(log: Path, database: Path) -> None:
-    """Count until all is counted, or it is told to end."""
+    """Count until all is counted, or nobody wants it any more."""
     ended = asyncio.Event()
-    for told in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(told, ended.set)
-
-    def say(line: str) -> None:
-        try:
-            # One write, past any buffer of ours: it is told whenever the kill comes.
-            os.write(sys.stdout.fileno(), f"{line}\n".encode())
-        except BrokenPipeError:
-            ended.set()
-
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, ended.set)
     # The bus closes first: until then its consumer may be at work in the profile.
     async with aiosqlite.connect(database) as profile, asyncbus.connect(str(log)) as bus:
         await profile.executescript(SCHEMA)
@@ -74,7 +74,7 @@ async def main(log: Path, database: Path) -> None:
             machine = Machine(bus.publish_from_thread, limit=LIMIT)
             await anyio.to_thread.run_sync(machine.run)
             await bus.flush()
-        Profiler(bus, profile, say)
+        Profiler(bus, profile, ended.set)
         counting = asyncio.create_task(bus.wait_processed(NAME, await bus.latest_sequence()))
         counting.add_done_callback(lambda _: ended.set())
         await ended.wait()

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Final, TypeVar
+from typing import Final
 
 from msgspec.structs import replace
 
+from asyncbus.clock import Clock
 from asyncbus.effects.base import Effects
+from asyncbus.effects.busy import is_busy
 from asyncbus.errors import EffectsError
 from asyncbus.fence import Fence
 from asyncbus.history import ask
@@ -19,25 +20,25 @@ from asyncbus.ledger import Held
 from asyncbus.patterns import Pattern
 from asyncbus.store.consumers import ConsumerState, ConsumerStore, ParkedFilter
 
-T = TypeVar("T")
-
 log = logging.getLogger("asyncbus")
 
 _PAGE: Final = 512
 
-_FIRST_PAUSE: Final = 0.01
+_FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 1.0
-"""Seconds until a database that is away is asked once more; twice as many each time."""
+"""Seconds between attempts to begin, while the database is busy; whoever closes the consumer may wait for one."""
 
-_TRANSIENT: Final = frozenset({"40", "53", "55"})
-"""Classes of SQLSTATE, https://www.postgresql.org/docs/current/errcodes-appendix.html: rolled back for another one's
-sake, out of resources, in use."""
 
-_STARTING: Final = "57P03"
-"""The SQLSTATE of a server that cannot be connected to as yet."""
+class NotBegunError(Exception):
+    """No transaction was begun for an event, so its handler was not called.
 
-_IN_USE: Final = "another operation is in progress"
-"""What asyncpg says, without an SQLSTATE, where somebody else has the connection at that moment."""
+    Args:
+        error: what ends the consumer; None: it has ended while the database was busy.
+    """
+
+    def __init__(self, error: EffectsError | None = None) -> None:
+        self.error = error
+        super().__init__(error)
 
 
 class Fencing:
@@ -48,17 +49,15 @@ class Fencing:
         pattern: what it consumes.
         effects: where they are kept.
         store: the log.
-        is_open: whether the consumer is to go on; one that ends waits for no database that is away.
+        clock: gives the pauses while the database is busy.
     """
 
-    def __init__(
-        self, consumer: str, pattern: Pattern, effects: Effects, store: ConsumerStore, is_open: Callable[[], bool]
-    ) -> None:
+    def __init__(self, consumer: str, pattern: Pattern, effects: Effects, store: ConsumerStore, clock: Clock) -> None:
         self._consumer = consumer
         self._pattern = pattern
         self._effects = effects
         self._store = store
-        self._is_open = is_open
+        self._clock = clock
         self._fence = Fence()
         self.parked: frozenset[int] = frozenset()
         """Of the events that come once more because the database is an older copy, those that are dead letters."""
@@ -67,7 +66,7 @@ class Fencing:
         # One transaction at a time, as one connection has.
         self._lock = asyncio.Lock()
         self.turn = asyncio.Lock()
-        """Held by whoever goes on to `apply`: the time a handler has does not run while it waits for others."""
+        """Held by whoever goes on to `apply`, until it is known what came of that."""
 
     async def agree(self, state: ConsumerState, start: Callable[[], Awaitable[int]] | None) -> ConsumerState:
         """Where to go on: the checkpoint that counts is that of the database.
@@ -81,9 +80,9 @@ class Fencing:
         is_new = not await self.load()
         if is_new or state.sought or state.epoch == 0:
             await self.move(state.checkpoint if start is None else await start())
+        if retried := self._fence.retried:  # some of them were done after the last effect of the last session
+            self.forget(frozenset(retried) - await self._parked_after(retried[0] - 1))
         checkpoint = self._fence.checkpoint
-        if self._fence.retried:  # also those that were gone before the database was told
-            self.forget(set(self._fence.retried) - await self._parked_after(self._fence.retried[0] - 1))
         # What has had its effect is done, however its last attempt ended for the log: it must not be parked for that.
         owed = {sequence: each for sequence, each in state.owed.items() if not self._fence.has(sequence)}
         if checkpoint >= state.checkpoint:
@@ -112,12 +111,8 @@ class Fencing:
         return False
 
     async def load(self) -> bool:
-        """Ask the database, as soon as it answers; False: it does not know the consumer.
-
-        Raises:
-            EffectsError: it does not.
-        """
-        text = await self._as_soon_as_it_can(lambda: self._effects.load(self._consumer))
+        """Ask the database; False: it does not know the consumer."""
+        text = await self._effects.load(self._consumer)
         self._fence = Fence() if text is None else Fence.from_text(text, self._consumer)
         self._is_known = True
         return text is not None
@@ -145,43 +140,18 @@ class Fencing:
 
     @asynccontextmanager
     async def _transaction(self, fence: Fence) -> AsyncIterator[None]:
-        """One that begins as soon as it can, and with which the fence is another one."""
-        async with AsyncExitStack() as stack:
-            await self._as_soon_as_it_can(
-                lambda: stack.enter_async_context(self._effects.transaction(self._consumer, fence.to_text()))
-            )
+        async with self._effects.transaction(self._consumer, fence.to_text()):
             yield
             self._is_known = False  # it may be committed from here on, also where this is cancelled
         self._fence = fence
         self._is_known = True
-
-    async def _as_soon_as_it_can(self, act: Callable[[], Awaitable[T]]) -> T:
-        """Ask the database, again and again while it is only in use or away.
-
-        Raises:
-            EffectsError: it is not, and raises all the same; or the consumer is to end.
-        """
-        pause = _FIRST_PAUSE
-        while True:
-            try:
-                return await act()
-            except EffectsError:
-                raise
-            except Exception as error:
-                if not (_is_transient(error) and self._is_open()):
-                    text = f"cannot use the database of its effects ({error!r}): see that it is there, and consume it"
-                    raise EffectsError(self._consumer, f"{text} again with a connection that is open") from error
-                if pause == _FIRST_PAUSE:
-                    log.warning("consumer %s waits for the database of its effects: %r", self._consumer, error)
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, _LONGEST_PAUSE)
 
     async def apply(
         self,
         held: Held,
         checkpoint: Callable[[], int],
         call: Callable[[], Awaitable[None]],
-        on_begun: Callable[[], None],
+        may_wait: Callable[[], bool],
     ) -> None:
         """Run a handler in a transaction that also says that this event has had its effect, if it has not.
 
@@ -189,21 +159,61 @@ class Fencing:
             held: the event.
             checkpoint: gives where the consumer's will be once this event is done.
             call: the handler.
-            on_begun: called when the transaction has begun.
+            may_wait: whether to wait, at that moment, until a busy database is free.
 
         Raises:
-            EffectsError: the transaction could not begin; the handler was not called.
+            NotBegunError: the handler was not called.
+            And what it raises, or the end of the transaction.
         """
-        async with self._lock:
-            if not self._is_known:
-                await self.load()
-            is_retried = held.parked is not None
-            if self._fence.has(held.record.sequence, retried=is_retried):
-                return
-            fence = self._fence.with_applied(held.record.sequence, checkpoint(), retried=is_retried, after=held.after)
-            async with self._transaction(fence):
-                on_begun()
+        async with self._lock, AsyncExitStack() as transaction:
+            if await self._begun(transaction, held, checkpoint, may_wait):
                 await call()
+
+    async def _begun(
+        self,
+        transaction: AsyncExitStack,
+        held: Held,
+        checkpoint: Callable[[], int],
+        may_wait: Callable[[], bool],
+    ) -> bool:
+        """Begin, as soon as the database is free."""
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                return await self._begin(transaction, held, checkpoint)
+            except EffectsError as error:
+                raise NotBegunError(error) from error
+            except Exception as error:
+                if not is_busy(error):
+                    raise NotBegunError(self._away(held, error)) from error
+                if not may_wait():
+                    raise NotBegunError from error
+                if pause == _FIRST_PAUSE:
+                    log.warning(
+                        "consumer %s waits until the database of its effects is free: %r", self._consumer, error
+                    )
+            await self._clock.sleep(pause)
+            pause = min(pause * 2, _LONGEST_PAUSE)
+
+    async def _begin(self, transaction: AsyncExitStack, held: Held, checkpoint: Callable[[], int]) -> bool:
+        """Begin, unless the event has had its effect."""
+        if not self._is_known:
+            await self.load()
+        sequence, is_retried = held.record.sequence, held.parked is not None
+        if self._fence.has(sequence, retried=is_retried):
+            return False
+        fence = self._fence.with_applied(sequence, checkpoint(), retried=is_retried, after=held.after)
+        await transaction.enter_async_context(self._transaction(fence))
+        return True
+
+    def _away(self, held: Held, error: Exception) -> EffectsError:
+        away = EffectsError(
+            self._consumer,
+            f"cannot begin the effect of event {held.record.sequence}: {error!r}; see that its database can be reached"
+            " by a connection, and consume it again with one that is open",
+        )
+        away.__cause__ = error
+        return away
 
     async def has_committed(self, held: Held) -> bool:
         """After an error: whether the event has had its effect all the same.
@@ -215,15 +225,7 @@ class Fencing:
             return False
         try:
             await self.load()
-        except EffectsError as error:
-            text = f"cannot say whether event {held.record.sequence} has had its effect: {error.__cause__ or error!r}"
+        except Exception as error:
+            text = f"cannot say whether event {held.record.sequence} has had its effect: {error!r}"
             raise EffectsError(self._consumer, text) from error
         return self._fence.has(held.record.sequence, retried=held.parked is not None)
-
-
-def _is_transient(error: Exception) -> bool:
-    """Whether the same may succeed a little later."""
-    if isinstance(error, sqlite3.Error):
-        return getattr(error, "sqlite_errorcode", 0) & 0xFF in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
-    state = str(getattr(error, "sqlstate", ""))
-    return isinstance(error, OSError) or state[:2] in _TRANSIENT or state == _STARTING or _IN_USE in str(error)

@@ -28,9 +28,8 @@ class Resuming(Feeding):
         self._is_told_to_pause: bool | None = None
         self._fencing: Fencing | None = None
         if wanted.options.effects is not None:
-            self._fencing = Fencing(
-                wanted.name, wanted.pattern, wanted.options.effects, surroundings.store, lambda: self.is_open
-            )
+            effects, store = wanted.options.effects, surroundings.store
+            self._fencing = Fencing(wanted.name, wanted.pattern, effects, store, surroundings.clock)
 
     async def _take_name(self) -> None:
         """Find where to go on, and have it stored that the name is taken.

@@ -14,6 +14,7 @@ from asyncbus.consumer_options import Wanted
 from asyncbus.delivery import Delivery
 from asyncbus.errors import EffectsError, HandlerTimeoutError, InvalidHandlerError
 from asyncbus.events import Event
+from asyncbus.fencing import NotBegunError
 from asyncbus.handlers import SLICE, is_cancelled
 from asyncbus.ledger import Held
 from asyncbus.resuming import Resuming
@@ -141,6 +142,11 @@ class Working(Resuming):
         call = functools.partial(self._handler, *((event, delivery) if self._wants_delivery else (event,)))
         try:
             await (self._within_time(held, call) if self._fencing is None else self._with_effect(held, call))
+        except NotBegunError as error:
+            self._give_back(held)
+            if error.error is not None:
+                self._end(error.error)
+            return
         except BaseException as error:
             if delivery is None or self.in_flight.get(held) is delivery:
                 self._judge(held, error)
@@ -163,7 +169,7 @@ class Working(Resuming):
     ) -> None:
         """Call it, in a task of its own where it may take too long: one that ignores its end is left behind.
 
-        Its time begins at once, or when `begun` is done.
+        Its time runs from now on, or from when `begun` is set.
         """
         if self.options.timeout is None:
             outcome = call()
@@ -231,20 +237,21 @@ class Working(Resuming):
             fencing.forget(self._released)
             self._released.clear()
             checkpoint = functools.partial(self._checkpoint_without, held)
-            wanted = functools.partial(self._call_if_wanted, held, call)
             begun: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            on_begun = functools.partial(begun.set_result, None)
+            wanted = functools.partial(self._call_if_wanted, held, call, begun)
+            apply = functools.partial(fencing.apply, held, checkpoint, wanted, lambda: self.is_open)
             try:
-                await self._within_time(held, lambda: fencing.apply(held, checkpoint, wanted, on_begun), begun)
+                await self._within_time(held, apply, begun)
             except _UnwantedError:
                 pass
-            except EffectsError:
+            except (NotBegunError, EffectsError):
                 raise  # a handler that has ended the transaction has committed its state, and perhaps half an effect
             except Exception:
                 if not await fencing.has_committed(held):
                     raise
 
-    async def _call_if_wanted(self, held: Held, call: Callable[[], Any]) -> None:
+    async def _call_if_wanted(self, held: Held, call: Callable[[], Any], begun: asyncio.Future[None]) -> None:
+        begun.set_result(None)
         await _called(call)
         if asyncio.current_task() in self._left_behind:  # nobody waits for it: its event has another outcome
             raise asyncio.CancelledError

@@ -187,3 +187,49 @@ async def test_what_is_remembered_of_dead_letters_goes_with_them(log: Log, block
         [(state,)] = database.execute("SELECT state FROM asyncbus_checkpoints")
     database.close()
     assert state == '{"checkpoint":22}'
+
+
+async def test_what_is_remembered_of_the_last_dead_letters_goes_when_the_consumer_starts_again(
+    log: Log, blocks: Projection
+) -> None:
+    blocks.failing = {1, 2, 3}
+    async with log.bus() as bus:
+        consume(bus, blocks)
+        await publish_batch(bus, 3)
+        await settled(bus)
+        blocks.failing = {2}
+        assert (await bus.retry_dead_letters("one")).done == 2
+    blocks.failing.clear()
+    async with log.bus() as bus:
+        consume(bus, blocks)
+        await publish_batch(bus, 1)
+        await settled(bus)
+        assert await blocks.effects.load("one") == '{"checkpoint":4}'
+        assert (await bus.retry_dead_letters("one")).done == 1
+        assert await blocks.rows() == [1, 2, 3, 4]
+
+
+async def test_what_is_remembered_of_a_dead_letter_stays_as_long_as_it_does(log: Log, blocks: Projection) -> None:
+    blocks.failing = {1, 2}
+    store = FaultyStore(log.store())
+    async with EventBus(store) as bus:
+        consume(bus, blocks)
+        await publish_batch(bus, 2)
+        await settled(bus)
+        blocks.failing.clear()
+        assert (await bus.retry_dead_letters("one", stop=2)).done == 1
+        blocks.gate.clear()
+        retrying = asyncio.create_task(bus.retry_dead_letters("one"))
+        await until(lambda: blocks.got == [1, 2, 1, 2])
+        store.fail("commit", StoreFailedError("the disk is gone"), times=None)
+        blocks.gate.set()
+        with pytest.raises(StoreFailedError):
+            await retrying
+        store.heal()
+    async with log.bus() as bus:
+        consume(bus, blocks)
+        await publish_batch(bus, 1)
+        await settled(bus)
+        assert await blocks.effects.load("one") == '{"checkpoint":3,"retried":[2]}'
+        assert await bus.retry_dead_letters("one") == RetriedLetters(done=1)
+        assert await blocks.rows() == [1, 2, 3]

@@ -12,9 +12,6 @@ class Effects(Protocol):
 
     What `transaction` saves for a consumer, `load` must return once it is committed, and only then. A consumer begins
     one transaction after the other, never two at once.
-
-    What either raises before the block has begun is no failure of the event's: the consumer asks again as long as the
-    database is only in use or away (an `OSError`, a lock, a server that starts), and ends at once with anything else.
     """
 
     async def load(self, consumer: str) -> str | None:
@@ -26,6 +23,10 @@ class Effects(Protocol):
 
     def transaction(self, consumer: str, state: str) -> AbstractAsyncContextManager[object]:
         """Begin a transaction; save `state` in it for the consumer; commit when the block ends.
+
+        An exception before the block has begun is no attempt at an event. It is tried again where the database is only
+        busy (`TimeoutError`; by SQLite's error code or the SQLSTATE a conflict or a lock), and ends the consumer where
+        not.
 
         Where the block raises or is cancelled, all of it is rolled back and the exception goes on. An exception though
         the block has ended means that nothing is known before `load` is asked, unless it says more.

@@ -43,11 +43,7 @@ NOBODY_WAITS = {
     ("working", "_handle_one", "await self._pass_given_up()"): _EFFECTS,
     ("working", "_with_effect", "async with fencing.turn:"): _EFFECTS,
     ("working", "_with_effect", "await self._store_begun()"): _EFFECTS,
-    (
-        "working",
-        "_with_effect",
-        "await self._within_time(held, lambda: fencing.apply(held, checkpoint, wanted, on_begun), begun)",
-    ): _EFFECTS,
+    ("working", "_with_effect", "await self._within_time(held, apply, begun)"): _EFFECTS,
     (
         "working",
         "_within_time",
