@@ -67,7 +67,6 @@ async def test_another_program_reads_the_file_while_it_is_written(tmp_path: Path
 
 
 @pytest.mark.asyncio
-@pytest.mark.asyncio
 async def test_a_query_shows_no_event_behind_those_that_were_removed_while_it_was_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -87,6 +86,7 @@ async def test_a_query_shows_no_event_behind_those_that_were_removed_while_it_wa
         assert [event.sequence for event in await store.query(everything())] == [1]
 
 
+@pytest.mark.asyncio
 async def test_the_file_says_whose_it_is_and_which_version_it_has(tmp_path: Path) -> None:
     path = tmp_path / "log.db"
     await make_log(path)
