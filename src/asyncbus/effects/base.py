@@ -25,8 +25,8 @@ class Effects(Protocol):
         """Begin a transaction; save `state` in it for the consumer; commit when the block ends.
 
         An exception before the block has begun is no attempt at an event. It is tried again where the database is only
-        busy (`TimeoutError`; by SQLite's error code or the SQLSTATE a conflict or a lock), and ends the consumer where
-        not.
+        busy or does not answer (`OSError`; by SQLite's error code or the SQLSTATE a conflict or a lock), and ends the
+        consumer where not.
 
         Where the block raises or is cancelled, all of it is rolled back and the exception goes on. An exception though
         the block has ended means that nothing is known before `load` is asked, unless it says more.
