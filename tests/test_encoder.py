@@ -60,7 +60,7 @@ def test_its_checksum_is_the_one_that_the_codec_makes(data: Any, key: str | None
 
     expected = checksum(type_seed("a.b"), encode(data), MOMENT)
     if key is not None or metadata is not None:
-        expected = extend_checksum(expected, None, key, made.metadata)
+        expected = extend_checksum(expected, (None, key, made.metadata, None, None, None))
     assert made.checksum == expected
 
 

@@ -153,7 +153,7 @@ def test_what_was_not_given_is_none() -> None:
 def test_bytes_come_back_as_bytes() -> None:
     raw: Any = b"\xff\0"
 
-    assert event(data=raw).data == b"\xff\0"
+    assert Event(event(data=raw)._record).data == b"\xff\0"
 
 
 def test_data_is_decoded_once_and_what_is_done_to_it_stays() -> None:

@@ -11,6 +11,7 @@ Publish/subscribe over an embedded, durable, totally ordered event log::
 """
 
 from asyncbus.bus import EventBus
+from asyncbus.catalog import Catalog, catalog, event, upcast
 from asyncbus.clock import Clock
 from asyncbus.connect import connect
 from asyncbus.consumer import Consumer
@@ -20,8 +21,10 @@ from asyncbus.effects import Effects, PostgresEffects, SQLiteEffects
 from asyncbus.errors import (
     AsyncBusError,
     BatchTooLargeError,
+    BrokenUpcastsError,
     BusClosedError,
     CheckpointAheadError,
+    ConcurrencyError,
     ConsumerClosedError,
     ConsumerError,
     ConsumerInUseError,
@@ -29,6 +32,7 @@ from asyncbus.errors import (
     ConsumerStoppedError,
     DrainTimeoutError,
     EffectsError,
+    EventDefinitionError,
     EventIdConflictError,
     EventsLostError,
     ForkedProcessError,
@@ -38,12 +42,14 @@ from asyncbus.errors import (
     InvalidOptionError,
     InvalidPatternError,
     InvalidTypeError,
+    NewerVersionError,
     NotAnEventStoreError,
     PayloadError,
     PayloadTooLargeError,
     PublishOutcomeUnknownError,
     Reject,
     SchemaTooNewError,
+    SchemaTooOldError,
     SequenceExhaustedError,
     StaleAckError,
     StartBeyondHeadError,
@@ -69,11 +75,12 @@ from asyncbus.errors import (
 )
 from asyncbus.events import Event, NewEvent, Receipt, Record
 from asyncbus.filters import EventFilter
+from asyncbus.lineage import Lineage
 from asyncbus.patterns import Pattern
 from asyncbus.policies import Retry
 from asyncbus.receipts import PendingReceipt
 from asyncbus.statistics import BusStatistics, ConsumerStatistics, DrainReport, Health, SubscriptionStatistics
-from asyncbus.store.base import Appended, BackupStore, Bounds, EventStore, Features, MeasuredStore, Page
+from asyncbus.store.base import Appended, BackupStore, Bounds, EventStore, Features, KeyedStore, MeasuredStore, Page
 from asyncbus.store.consumers import (
     ConsumerState,
     ConsumerStore,
@@ -98,10 +105,13 @@ __all__ = [
     "BackupStore",
     "BatchTooLargeError",
     "Bounds",
+    "BrokenUpcastsError",
     "BusClosedError",
     "BusStatistics",
+    "Catalog",
     "CheckpointAheadError",
     "Clock",
+    "ConcurrencyError",
     "Consumer",
     "ConsumerClosedError",
     "ConsumerError",
@@ -119,6 +129,7 @@ __all__ = [
     "EffectsError",
     "Event",
     "EventBus",
+    "EventDefinitionError",
     "EventFilter",
     "EventIdConflictError",
     "EventStore",
@@ -135,9 +146,12 @@ __all__ = [
     "InvalidOptionError",
     "InvalidPatternError",
     "InvalidTypeError",
+    "KeyedStore",
+    "Lineage",
     "MeasuredStore",
     "MemoryStore",
     "NewEvent",
+    "NewerVersionError",
     "NotAnEventStoreError",
     "Owed",
     "Page",
@@ -158,6 +172,7 @@ __all__ = [
     "SQLiteEffects",
     "SQLiteStore",
     "SchemaTooNewError",
+    "SchemaTooOldError",
     "SequenceExhaustedError",
     "StaleAckError",
     "StartBeyondHeadError",
@@ -183,6 +198,9 @@ __all__ = [
     "WouldDeadlockError",
     "WrongEventLoopError",
     "WrongThreadError",
+    "catalog",
     "connect",
+    "event",
+    "upcast",
     "verify",
 ]

@@ -90,7 +90,9 @@ class Submission(Record, array_like=True, gc=False):
         batch: what it is part of; `OUTSIDE` before it is accepted and after it was withdrawn, and a failed batch of its
             own where the store refused it.
         duplicate: whether it repeated an event that was stored before.
+        expected_sequence: that of the last event with its key; 0: there must be none; None: whatever it is.
     """
 
     batch: Batch = OUTSIDE
     duplicate: bool = False
+    expected_sequence: int | None = None

@@ -7,10 +7,17 @@ import itertools
 import threading
 from typing import Any, Final, Self
 
+from asyncbus.catalog import CATALOG
 from asyncbus.clock import Clock, SystemClock
 from asyncbus.closing import Closing
 from asyncbus.encoder import Encoder
-from asyncbus.errors import BusClosedError, DrainTimeoutError, StoreFailedError, StoreReadOnlyError
+from asyncbus.errors import (
+    BusClosedError,
+    DrainTimeoutError,
+    StoreFailedError,
+    StoreReadOnlyError,
+    UnsupportedFeatureError,
+)
 from asyncbus.events import Event
 from asyncbus.fanout import Fanout
 from asyncbus.forks import watch
@@ -23,7 +30,7 @@ from asyncbus.registry import Registry
 from asyncbus.saving import Saving
 from asyncbus.shielded import Shielded
 from asyncbus.statistics import BusStatistics, DrainReport, Health
-from asyncbus.store.base import Bounds, EventStore, MeasuredStore, check_store
+from asyncbus.store.base import Bounds, EventStore, KeyedStore, MeasuredStore, check_store
 from asyncbus.store.consumers import Change, ConsumerStore
 from asyncbus.store.memory import MemoryStore
 from asyncbus.subscription import Subscription
@@ -68,11 +75,11 @@ class EventBus(Closing):
         check_count("inbox_bytes", inbox_bytes, max_payload)
         self._store = MemoryStore() if store is None else check_store(store)
         self._clock = SystemClock() if clock is None else clock
-        self._encoder = Encoder(max_payload, self._clock.now)
         self._inbox = Inbox(check_count("inbox_capacity", inbox_capacity), inbox_bytes, self._barred)
         recent_capacity = max(check_count("recent_capacity", recent_capacity), inbox_capacity)
         self._close_timeout = check_seconds("close_timeout", close_timeout)
         self._history = History(self._store, recent_capacity, inbox_bytes)
+        self._encoder = Encoder(max_payload, self._clock.now, self._history, self._expect)
         self._fanout = Fanout(self._history)
         self._consumers = None
         self._saving = Saving(self._inbox.call, self._note)
@@ -109,10 +116,12 @@ class EventBus(Closing):
 
         Raises:
             BusClosedError: it was opened before; make a new bus.
+            BrokenUpcastsError: the upcasts of an event type do not lead to its newest class.
             StoreError: the store cannot be opened.
         """
         if self._was_entered or self._closing is not None:
             raise BusClosedError("a bus is opened once; make a new one with the same store")
+        CATALOG.check()
         self._was_entered = True
         self._inbox.start(self._store.features.batch_limit)
         self._fanout.loop = self._inbox.loop
@@ -174,6 +183,12 @@ class EventBus(Closing):
             self._inbox.fail_barred()
             if self._fanout.blockers:
                 await self._fanout.change_of_blockers()
+
+    def _expect(self) -> None:
+        """An event that is about to be published expects another one to be the last with its key."""
+        if not (self._store.features.keyed and isinstance(self._store, KeyedStore)):
+            raise UnsupportedFeatureError("expected_sequence", self._store)
+        self._writer.is_expecting = True
 
     def _barred(self) -> set[asyncio.Task[Any] | None]:
         """The tasks for which the writer waits at its gate."""

@@ -13,10 +13,9 @@ from zlib import crc32
 import msgspec
 
 from asyncbus.errors import PayloadError
-from asyncbus.events import Record, undecodable
+from asyncbus.events import NO_EXTRAS, Record, extras, json_decode, undecodable
 
 json_encode = msgspec.json.Encoder().encode
-json_decode = msgspec.json.Decoder().decode
 
 _BINARY: Final = 0x5A5A_5A5A
 """Mixed into the checksum of a payload of bytes, so that text and bytes of the same content differ."""
@@ -129,9 +128,13 @@ def checksum(seed: int, payload: bytes, time: int, *, binary: bool = False) -> i
     return crc32(payload, seed) ^ time ^ (_BINARY if binary else 0)
 
 
-def extend_checksum(checksum: int, id: str | None, key: str | None, metadata: str | None) -> int:
-    """The checksum of an event that also has an id, a key or metadata."""
-    return checksum ^ crc32(repr((id, key, metadata)).encode("utf-8", "surrogatepass"))
+def extend_checksum(checksum: int, beside: tuple[object, ...]) -> int:
+    """The checksum of an event that also has some of `events.extras`.
+
+    Those that came with the third version of the schema count only where one is there: older events have none.
+    """
+    counted = beside if beside[3:] != NO_EXTRAS[3:] else beside[:3]
+    return checksum ^ crc32(repr(counted).encode("utf-8", "surrogatepass"))
 
 
 def first_damaged(records: Iterable[Record]) -> Record | None:
@@ -152,8 +155,16 @@ def first_damaged(records: Iterable[Record]) -> Record | None:
             found = checksum(seed, data, record.time, binary=True)
         else:  # damage can make a number, or nothing, of it
             return record
-        if record.id is not None or record.key is not None or record.metadata is not None:
-            found = extend_checksum(found, record.id, record.key, record.metadata)
+        # As `extras(record) != NO_EXTRAS`, at a third of its cost.
+        if (
+            record.id is not None
+            or record.key is not None
+            or record.metadata is not None
+            or record.version is not None
+            or record.causation_id is not None
+            or record.correlation_id is not None
+        ):
+            found = extend_checksum(found, extras(record))
         if found ^ record.recorded_at ^ record.sequence != record.checksum:
             return record
     return None

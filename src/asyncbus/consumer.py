@@ -6,14 +6,14 @@ import asyncio
 from collections.abc import Callable, Sequence
 from copy import copy
 from types import TracebackType
-from typing import Self
+from typing import Generic, Self
 
 from msgspec.structs import replace
 
 from asyncbus.consumer_options import Wanted
 from asyncbus.delivery import Delivery
 from asyncbus.errors import SubscriptionBusyError, WouldDeadlockError
-from asyncbus.events import from_microseconds
+from asyncbus.events import D, from_microseconds
 from asyncbus.lanes import Lanes
 from asyncbus.ledger import Held, Ledger
 from asyncbus.statistics import ConsumerStatistics
@@ -21,7 +21,7 @@ from asyncbus.surroundings import Surroundings
 from asyncbus.unparking import Unparking
 
 
-class Consumer(Unparking):
+class Consumer(Unparking, Generic[D]):
     """A named reader of the events of one pattern, that goes on where it was when its process ended.
 
     Made by `EventBus.consume`, which documents the options. Without a handler, iterate it: it gives `Delivery`s. With
@@ -65,7 +65,7 @@ class Consumer(Unparking):
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> Delivery:
+    async def __anext__(self) -> Delivery[D]:
         """The next delivery, waiting for it if need be; cancelling this loses none.
 
         Raises:

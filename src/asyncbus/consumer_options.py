@@ -7,6 +7,7 @@ from typing import Any, Final, Literal, TypeAlias, TypedDict, get_args
 
 from msgspec import Struct
 
+from asyncbus.decoding import Decoding, WhenNewer
 from asyncbus.effects.base import Effects
 from asyncbus.errors import InvalidOptionError
 from asyncbus.events import check_name
@@ -43,6 +44,7 @@ class ConsumeOptions(TypedDict, total=False):
     effects: Effects | None
     shared: bool
     priority: int
+    when_newer: WhenNewer | None
 
 
 class ConsumerOptions(Struct, frozen=True, kw_only=True):
@@ -66,6 +68,7 @@ class Wanted(Struct, frozen=True, kw_only=True):
     Attributes:
         name: which is remembered.
         pattern: of the events.
+        decoding: of their data.
         handler: called with each event; None: the consumer is iterated.
         options: how it goes about it.
         rank: its feed's place among the readers of the bus, ascending.
@@ -73,6 +76,7 @@ class Wanted(Struct, frozen=True, kw_only=True):
 
     name: str
     pattern: Pattern
+    decoding: Decoding
     handler: Callable[..., Any] | None
     options: ConsumerOptions
     rank: tuple[int, int]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from random import random
-from typing import TypeVar, Unpack
+from typing import Any, TypeVar, Unpack
 
 from asyncbus.consumer import Consumer
 from asyncbus.consumer_options import (
@@ -16,12 +16,12 @@ from asyncbus.consumer_options import (
     check_consumer_name,
     check_options,
 )
+from asyncbus.decoding import WhenNewer, select
 from asyncbus.effects.base import Effects
 from asyncbus.errors import StoreReadOnlyError, UnsupportedFeatureError
 from asyncbus.feed import Feed
 from asyncbus.lanes import Order
 from asyncbus.options import Start, check_priority
-from asyncbus.patterns import Pattern
 from asyncbus.policies import Retry
 from asyncbus.publishing import Publishing
 from asyncbus.registry import Registry
@@ -58,6 +58,7 @@ class Consuming(Subscribing, Publishing):
         effects: Effects | None = None,
         shared: bool = False,
         priority: int = 0,
+        when_newer: WhenNewer | None = None,
     ) -> Consumer:
         """Consume events under a name that is remembered: what is owed comes again until it is done.
 
@@ -68,7 +69,7 @@ class Consuming(Subscribing, Publishing):
 
         Args:
             name: of the consumer, printable, at most 200 characters.
-            pattern: an event type, a prefix that ends in `*`, or several of them. It is stored with the name.
+            pattern: as for `subscribe`. The event types it stands for are stored with the name.
             handler: called with each event, or, where a second parameter has no default, with `(event, delivery)`.
                 Returning is an ack, an exception a nak (all but `KeyboardInterrupt` and `SystemExit`), `Reject` parks
                 at once. `async def`, or a plain function, which runs on the loop's thread. None: iterate the consumer.
@@ -90,7 +91,7 @@ class Consuming(Subscribing, Publishing):
             effects: the database in which the handler has its effects: each commits with the checkpoint, once. One
                 handler is in a transaction at a time, whatever `concurrency` says.
             shared: for stores that let several consumers share a name; none does yet.
-            priority: as for `subscribe`.
+            priority, when_newer: as for `subscribe`.
 
         Returns:
             The consumer. What ends it later (a changed pattern, a checkpoint beyond the log, events that were removed)
@@ -120,14 +121,16 @@ class Consuming(Subscribing, Publishing):
         check_consumer_name("name", name)
         check_options(options, handler)
         check_priority(priority)
+        selected, decoding = select(pattern, when_newer)
         wanted = Wanted(
             name=name,
-            pattern=Pattern.parse(pattern),
+            pattern=selected,
+            decoding=decoding,
             handler=handler,
             options=options,
             rank=(-priority, next(self._order)),
         )
-        consumer = Consumer(wanted, self._surroundings(registry), on_end=registry.remove)
+        consumer: Consumer[Any] = Consumer(wanted, self._surroundings(registry), on_end=registry.remove)
         if self._is_open:
             self._inbox.check_loop()
         registry.add(consumer)

@@ -9,7 +9,7 @@ from typing import Final, Self
 from msgspec import Struct
 from msgspec.structs import replace
 
-from asyncbus.codec import json_decode
+from asyncbus.decoding import PLAIN
 from asyncbus.events import Event, from_microseconds
 from asyncbus.history import ask
 from asyncbus.store.consumers import ConsumerStore, ParkedEvent, ParkedFilter
@@ -71,7 +71,7 @@ class DeadLetter(Struct, frozen=True, kw_only=True):
         )
         return cls(
             number=parked.number,
-            event=Event(parked.record, json_decode),
+            event=PLAIN.event(parked.record),
             consumer=parked.consumer,
             attempts=parked.attempts,
             error=history[-1].error if history else "",

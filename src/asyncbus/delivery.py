@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol
 
-from asyncbus.codec import json_decode
+from asyncbus.decoding import Decoding
 from asyncbus.errors import EventIdConflictError
-from asyncbus.events import Event, Receipt
+from asyncbus.events import D, Event, Receipt
 from asyncbus.ledger import Held
 from asyncbus.options import check_seconds, check_text
 
@@ -22,6 +22,11 @@ class Settler(Protocol):
     @property
     def name(self) -> str:
         """Of the consumer."""
+        ...
+
+    @property
+    def decoding(self) -> Decoding:
+        """Of its events."""
         ...
 
     @property
@@ -54,7 +59,7 @@ class Settler(Protocol):
         ...
 
 
-class Delivery:
+class Delivery(Generic[D]):
     """One handing out of one event by a consumer: it has one outcome.
 
     Iterating a consumer gives deliveries, and a handler whose second parameter has no default gets
@@ -70,7 +75,7 @@ class Delivery:
     __slots__ = ("_epoch", "_held", "_publish", "_published", "_settler", "attempt", "consumer", "event")
 
     def __init__(self, settler: Settler, held: Held, publish: Publish) -> None:
-        self.event = Event(held.record, json_decode)
+        self.event: Event[D] = settler.decoding.event(held.record)
         self.attempt = held.attempts
         self.consumer = settler.name
         self._settler = settler
@@ -148,14 +153,19 @@ class Delivery:
 
     async def publish(
         self,
-        type: str,
+        type: object,
         data: Any = None,
         *,
         key: str | None = None,
+        expected_sequence: int | None = None,
         metadata: Mapping[str, Any] | None = None,
         time: datetime | None = None,
+        version: int | None = None,
+        correlation_id: str | None = None,
     ) -> Receipt:
         """Publish an event that follows from this one: stored at most once, however often this one is handed out.
+
+        This one is its `causation_id`, wherever this is called.
 
         Its id is made of the consumer, the sequence of this event, and how many calls came before it, failed ones too:
         so a handler must publish in the same order each time. Cancelled, it may be stored or not, and a call that is
@@ -175,7 +185,18 @@ class Delivery:
         id = f"{self.consumer}/{self.event.sequence}/{position}"
         while True:
             try:
-                return await self._publish(type, data, id=id, key=key, metadata=metadata, time=time)
+                return await self._publish(
+                    type,
+                    data,
+                    id=id,
+                    key=key,
+                    expected_sequence=expected_sequence,
+                    metadata=metadata,
+                    time=time,
+                    version=version,
+                    causation_id=self.event.sequence,
+                    correlation_id=self.event.correlation_id if correlation_id is None else correlation_id,
+                )
             except EventIdConflictError as error:
                 if error.sequence:
                     return Receipt(error.sequence, duplicate=True)

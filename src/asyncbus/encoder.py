@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 from zlib import crc32
 
 from msgspec import Raw
 
 from asyncbus.batch import Submission
+from asyncbus.catalog import CATALOG
+from asyncbus.causes import HANDLED, NOTHING
 from asyncbus.codec import (
     check_raw,
     checksum,
@@ -21,8 +23,20 @@ from asyncbus.codec import (
     type_seed,
 )
 from asyncbus.errors import InvalidOptionError, PayloadError, PayloadTooLargeError
-from asyncbus.events import check_name, check_type, to_microseconds
+from asyncbus.events import (
+    LAST_SEQUENCE,
+    MAX_VERSION,
+    NO_EXTRAS,
+    check_name,
+    check_type,
+    extras,
+    to_microseconds,
+)
+from asyncbus.options import check_count
 from asyncbus.patterns import TYPE_CACHE_LIMIT
+
+_NOTHING_BESIDE: Final = (None,) * 7
+"""What most events have beside their type, data and time."""
 
 
 class Encoder:
@@ -31,22 +45,36 @@ class Encoder:
     Args:
         max_payload: the most bytes that encoded data and encoded metadata may each have.
         now: gives the time of an event whose publisher does not.
+        log: whose events are the cause of what is published while they are handled.
+        on_expected: called with each event that expects a sequence.
     """
 
-    def __init__(self, max_payload: int, now: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        max_payload: int,
+        now: Callable[[], int],
+        log: object = None,
+        on_expected: Callable[[], None] = lambda: None,
+    ) -> None:
         self._max_payload = max_payload
         self._now = now
+        self._log = log
+        self._on_expected = on_expected
         # Event type → where its checksum starts. A type in here has passed the grammar.
         self._seeds: dict[str, int] = {}
 
     def submission(  # noqa: PLR0917  # keywords would cost a tenth of a microsecond each, for every event
         self,
-        type: str,
-        data: Any,
+        type: Any,
+        data: Any = None,
         id: str | None = None,
         key: str | None = None,
         metadata: Mapping[str, Any] | None = None,
         time: datetime | None = None,
+        expected_sequence: int | None = None,
+        version: int | None = None,
+        causation_id: int | None = None,
+        correlation_id: str | None = None,
     ) -> Submission:
         """One event ready for the inbox.
 
@@ -54,6 +82,9 @@ class Encoder:
             InvalidTypeError, PayloadError, PayloadTooLargeError, InvalidOptionError: nothing else was touched.
         """
         # `encode` and `checksum` written out, for this runs for every event (benchmarks/bench_publish_to_handled.py).
+        encode = json_encode
+        if type.__class__ is not str and not isinstance(type, str):
+            type, data, version, encode = _typed(type, data, version)
         seed = self._seeds.get(type) if type.__class__ is str else None
         if seed is None:
             type, seed = self._learn(type)
@@ -66,7 +97,7 @@ class Encoder:
             if data.__class__ is Raw:
                 check_raw(data)
             try:
-                payload = json_encode(data)
+                payload = encode(data)
                 text = payload.decode()
             except Exception as error:  # msgspec runs the user's own classes
                 raise refusal(data, error) from error
@@ -75,8 +106,9 @@ class Encoder:
             if "null" in text:
                 refuse_non_finite(data)
             submission = Submission(0, 0, occurred, type, text, crc32(payload, seed) ^ occurred)
-        if id is not None or key is not None or metadata is not None:
-            self._extend(submission, id, key, metadata)
+        beside = (id, key, metadata, expected_sequence, version, causation_id, correlation_id)
+        if beside != _NOTHING_BESIDE or HANDLED.get(NOTHING)[0] is self._log:
+            self._extend(submission, *beside)
         return submission
 
     def _learn(self, type: object) -> tuple[str, int]:
@@ -86,8 +118,16 @@ class Encoder:
         seed = self._seeds[plain] = type_seed(plain)
         return plain, seed
 
-    def _extend(
-        self, submission: Submission, id: str | None, key: str | None, metadata: Mapping[str, Any] | None
+    def _extend(  # noqa: PLR0917  # as `submission`
+        self,
+        submission: Submission,
+        id: str | None,
+        key: str | None,
+        metadata: Mapping[str, Any] | None,
+        expected_sequence: int | None,
+        version: int | None,
+        causation_id: int | None,
+        correlation_id: str | None,
     ) -> None:
         if id is not None:
             submission.id = check_name("id", id)
@@ -95,7 +135,32 @@ class Encoder:
             submission.key = check_name("key", key)
         if metadata is not None:
             submission.metadata = self._metadata(metadata)
-        submission.checksum = extend_checksum(submission.checksum, submission.id, submission.key, submission.metadata)
+        if version is not None:
+            submission.version = check_count("version", version, most=MAX_VERSION)
+        self._follow(submission, causation_id, correlation_id)
+        if (extra := extras(submission)) != NO_EXTRAS:
+            submission.checksum = extend_checksum(submission.checksum, extra)
+        if expected_sequence is not None:
+            self._expect(submission, expected_sequence)
+
+    def _follow(self, submission: Submission, causation_id: int | None, correlation_id: str | None) -> None:
+        """It follows from the event being handled, unless its publisher says otherwise."""
+        log, cause = HANDLED.get(NOTHING)
+        if causation_id is not None:
+            # 0, the sequence of nothing: it follows from none.
+            submission.causation_id = check_count("causation_id", causation_id, 0, LAST_SEQUENCE) or None
+        elif cause is not None and log is self._log:
+            submission.causation_id = cause.sequence
+        if correlation_id is not None:
+            submission.correlation_id = check_name("correlation_id", correlation_id)
+        elif cause is not None and log is self._log and causation_id != 0:
+            submission.correlation_id = cause.correlation_id
+
+    def _expect(self, submission: Submission, expected_sequence: int) -> None:
+        if submission.key is None:
+            raise InvalidOptionError("expected_sequence", "None for an event without a key", expected_sequence)
+        submission.expected_sequence = check_count("expected_sequence", expected_sequence, 0, LAST_SEQUENCE)
+        self._on_expected()
 
     def _metadata(self, metadata: object) -> str:
         if not isinstance(metadata, Mapping) or not all(isinstance(name, str) for name in metadata):
@@ -107,3 +172,11 @@ class Encoder:
         if len(encoded) > self._max_payload:
             raise PayloadTooLargeError(len(encoded), self._max_payload, "metadata")
         return encoded.decode()
+
+
+def _typed(instance: object, data: object, version: object) -> tuple[str, object, int, Callable[[Any], bytes]]:
+    """The type, data and version of a typed event, and what encodes it."""
+    shape = CATALOG.shape_of(instance)
+    if data is not None or version is not None:
+        raise InvalidOptionError("data and version", "None beside a typed event, which has them", (data, version))
+    return shape.type, instance, shape.version, shape.encode

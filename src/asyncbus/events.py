@@ -5,14 +5,35 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Final, Generic
 
+import msgspec
 from msgspec import UNSET, DecodeError, Struct
 
 from asyncbus.errors import InvalidOptionError, InvalidTypeError, PayloadError
 
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar  # with a default: a bare `Event` is an `Event[Any]`
+else:
+    from typing import TypeVar as _TypeVar
+
+    def TypeVar(name, **_):  # noqa: N802, ANN001, ANN003, ANN201
+        """As type checkers know it, without what `typing` learnt in 3.13."""
+        return _TypeVar(name, covariant=True)
+
+
+D = TypeVar("D", default=Any, covariant=True)
+"""What the data of an event are."""
+
+json_decode: Final = msgspec.json.Decoder().decode
+"""Plain data from JSON."""
+
 MAX_TYPE_LENGTH: Final = 255
 """Characters an event type, an id and a key may have."""
+
+MAX_VERSION: Final = 2**31 - 1
+"""The highest version of a shape."""
 
 LAST_SEQUENCE: Final = 2**63 - 1
 """The highest sequence there can be."""
@@ -41,6 +62,17 @@ class Record(Struct, array_like=True, gc=False):
     id: str | None = None
     key: str | None = None
     metadata: str | None = None
+    version: int | None = None
+    causation_id: int | None = None
+    correlation_id: str | None = None
+
+
+_EXTRAS: Final = ("id", "key", "metadata", "version", "causation_id", "correlation_id")
+
+extras: Final = attrgetter(*_EXTRAS)
+"""What a record has beside its content, as a tuple: most have none of it."""
+
+NO_EXTRAS: Final = (None,) * 6
 
 
 def payload_size(records: Sequence[Record]) -> int:
@@ -49,15 +81,16 @@ def payload_size(records: Sequence[Record]) -> int:
     return size + sum([len(record.metadata) for record in records if record.metadata is not None])
 
 
-class Event(Struct, gc=False, eq=False):
+class Event(Struct, Generic[D], gc=False, eq=False):
     """One recorded event, immutable, as subscribers, replays and queries hand it out.
 
     Each receiver gets an `Event` of its own; `data` is decoded when it is first read, so what one handler does to it
-    no other handler sees. Two events are equal when all their public attributes are.
+    no other handler sees. Two events are equal when all their public attributes are, of which `data` counts as it is
+    stored. `Event[StageCompleted]` is one whose data is an instance of that class.
     """
 
     _record: Record
-    _decode: Callable[[str], Any]
+    _decode: Callable[[str], Any] = json_decode
     _data: Any = UNSET
 
     @property
@@ -71,22 +104,24 @@ class Event(Struct, gc=False, eq=False):
         return self._record.type
 
     @property
-    def data(self) -> Any:
-        """The payload in JSON's types, or `bytes` if it was published as bytes.
+    def data(self) -> D:
+        """The payload: an instance of its class where it is typed, else in JSON's types, `bytes` if published as such.
 
         Raises:
-            PayloadError: it cannot be decoded (nested deeper than the interpreter's stack allows here).
+            PayloadError: it cannot be decoded: it does not fit its class, and where; or it is nested deeper than the
+                interpreter's stack allows here.
+            NewerVersionError: it is stored in a newer version than this program knows.
         """
         data = self._data
         if data is UNSET:
             data = self._record.data
-            if data.__class__ is not bytes:
+            if data.__class__ is not bytes or self._decode is not json_decode:
                 try:
                     data = self._decode(data)
                 except (DecodeError, RecursionError) as error:
                     raise undecodable("$", error) from error
             self._data = data
-        return data
+        return data  # type: ignore[no-any-return]  # what the decoder makes of it
 
     @property
     def time(self) -> datetime:
@@ -113,9 +148,24 @@ class Event(Struct, gc=False, eq=False):
         """What the publisher said about the event beside its data, or None; decoded at each read."""
         text = self._record.metadata
         try:
-            return None if text is None else self._decode(text)
+            return None if text is None else json_decode(text)
         except (DecodeError, RecursionError) as error:
             raise undecodable("metadata", error) from error
+
+    @property
+    def version(self) -> int | None:
+        """Of the shape in which its data is stored, or None where the publisher gave none."""
+        return self._record.version
+
+    @property
+    def causation_id(self) -> int | None:
+        """The sequence of the event that led to this one, or None."""
+        return self._record.causation_id
+
+    @property
+    def correlation_id(self) -> str | None:
+        """What all events of one flow share, or None."""
+        return self._record.correlation_id
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Event):
@@ -131,43 +181,46 @@ class Event(Struct, gc=False, eq=False):
     def __repr__(self) -> str:
         extra = "".join(
             f", {name}={value!r}"
-            for name, value in (("id", self.id), ("key", self.key), ("metadata", self.metadata))
+            for name, value in zip(_EXTRAS, (self.id, self.key, self.metadata, *extras(self)[3:]), strict=True)
             if value is not None
         )
-        return f"Event({self.sequence}, {self.type!r}, {self.data!r}, time={self.time.isoformat()}{extra})"
+        try:
+            data = repr(self.data)
+        except PayloadError as error:
+            data = f"<{error}>"
+        return f"Event({self.sequence}, {self.type!r}, {data}, time={self.time.isoformat()}{extra})"
 
 
 def _identity(record: Record) -> tuple[object, ...]:
-    return (
-        record.sequence,
-        record.recorded_at,
-        record.time,
-        record.type,
-        record.data,
-        record.id,
-        record.key,
-        record.metadata,
-    )
+    return record.sequence, record.recorded_at, record.time, record.type, record.data, *extras(record)
 
 
 class NewEvent(Struct, frozen=True):
     """One event proposed to `publish_many`, not recorded yet.
 
     Args:
-        type: the event type.
+        type: the event type; or an instance of a class declared with `event`, which has its data.
         data: anything msgspec encodes, or bytes.
         id: what makes publishing it again safe; at most 255 characters.
         key: what orders and groups it; at most 255 characters.
         metadata: a mapping with string keys, kept beside the data.
         time: when it occurred, aware; None: when it is published.
+        expected_sequence: it is stored only if the last event with its key has this sequence; 0: there is none.
+        version: of the shape of plain data, from 1 on.
+        causation_id: the sequence of the event that led to it; None: the one being handled; 0: none.
+        correlation_id: what all events of one flow share; None: that of the event being handled.
     """
 
-    type: str
+    type: Any
     data: Any = None
     id: str | None = None
     key: str | None = None
     metadata: Mapping[str, Any] | None = None
     time: datetime | None = None
+    expected_sequence: int | None = None
+    version: int | None = None
+    causation_id: int | None = None
+    correlation_id: str | None = None
 
 
 class Receipt(Struct, frozen=True):

@@ -22,6 +22,7 @@ class EventFilter(Struct, frozen=True, kw_only=True):
         start_recorded, stop_recorded: range of `recorded_at`.
         since, until: range of `time`, when the events occurred.
         key: exactly this key.
+        causation_ids: the sequences of events, one of which led to it.
         limit: at most this many events.
         newest_first: descending sequences, so that `limit` keeps the last ones.
     """
@@ -34,6 +35,7 @@ class EventFilter(Struct, frozen=True, kw_only=True):
     since: int | None = None
     until: int | None = None
     key: str | None = None
+    causation_ids: tuple[int, ...] | None = None
     limit: int | None = 1000
     newest_first: bool = False
 
@@ -77,6 +79,7 @@ class EventFilter(Struct, frozen=True, kw_only=True):
             and _within(record.recorded_at, self.start_recorded, self.stop_recorded)
             and _within(record.time, self.since, self.until)
             and (self.key is None or record.key == self.key)
+            and (self.causation_ids is None or record.causation_id in self.causation_ids)
             and self.pattern.matches(record.type)
         )
 

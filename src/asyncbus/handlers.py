@@ -9,6 +9,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeAlias
 
+from asyncbus.causes import HANDLED
 from asyncbus.clock import Clock
 from asyncbus.errors import AsyncBusError
 from asyncbus.events import Event
@@ -36,8 +37,9 @@ def handler_name(handler: Handler) -> str:
 async def run(handler: Handler, subscription: Subscription, clock: Clock) -> None:
     """Handle the events of `subscription` until it ends.
 
-    What the handler (or `where`) raises is logged with the event's sequence and type and counted; the next event goes
-    on. Cancelling ends it.
+    What the handler publishes into the log that its events are of follows from the event it handles. What it (or
+    `where`) raises is logged with the event's sequence and type and counted; the next event goes on. Cancelling ends
+    it.
     """
     try:
         while await subscription.ready():
@@ -57,6 +59,7 @@ async def _handle_what_is_there(handler: Handler, subscription: Subscription, cl
     """Handle events until none is at hand, or the slice of time is over."""
     awaited = inspect.iscoroutinefunction(handler)
     next_nowait = subscription.next_nowait
+    log_of = subscription.log
     began = clock.monotonic()
     more = True
     look_after = 1
@@ -67,6 +70,7 @@ async def _handle_what_is_there(handler: Handler, subscription: Subscription, cl
                 if (event := next_nowait()) is None:
                     more = False
                     break
+                HANDLED.set((log_of, subscription.current))
                 outcome = handler(event)
                 if awaited or inspect.isawaitable(outcome):
                     await outcome

@@ -7,7 +7,9 @@ import threading
 from collections.abc import Iterable, Mapping, Sized
 from copy import copy
 from datetime import datetime
-from typing import Any, Literal, NoReturn, TypeAlias, overload
+from typing import Any, Final, Literal, NoReturn, TypeAlias, overload
+
+from msgspec.structs import astuple
 
 from asyncbus.batch import OUTSIDE, Submission
 from asyncbus.encoder import Encoder
@@ -25,8 +27,10 @@ from asyncbus.inbox import Inbox
 from asyncbus.options import Ack, check_ack, check_seconds
 from asyncbus.receipts import PendingReceipt, outcome
 
-Proposal: TypeAlias = "NewEvent | tuple[str, Any]"
-"""What `publish_many` takes for each event."""
+Proposal: TypeAlias = "NewEvent | tuple[str, Any] | object"
+"""What `publish_many` takes for each event: a proposal, a pair of type and data, or a typed event."""
+
+_PROPOSALS: Final = "NewEvents, typed events, or pairs of type and data"
 
 
 class Publishing:
@@ -46,41 +50,53 @@ class Publishing:
     @overload
     async def publish(
         self,
-        type: str,
+        type: object,
         data: Any = None,
         *,
         ack: Literal["stored"] = "stored",
         id: str | None = None,
         key: str | None = None,
+        expected_sequence: int | None = None,
         metadata: Mapping[str, Any] | None = None,
         time: datetime | None = None,
+        version: int | None = None,
+        causation_id: int | None = None,
+        correlation_id: str | None = None,
         timeout: float | None = None,
     ) -> Receipt: ...
 
     @overload
     async def publish(
         self,
-        type: str,
+        type: object,
         data: Any = None,
         *,
         ack: Literal["accepted"],
         id: str | None = None,
         key: str | None = None,
+        expected_sequence: int | None = None,
         metadata: Mapping[str, Any] | None = None,
         time: datetime | None = None,
+        version: int | None = None,
+        causation_id: int | None = None,
+        correlation_id: str | None = None,
         timeout: float | None = None,
     ) -> PendingReceipt: ...
 
     async def publish(
         self,
-        type: str,
+        type: object,
         data: Any = None,
         *,
         ack: Ack = "stored",
         id: str | None = None,
         key: str | None = None,
+        expected_sequence: int | None = None,
         metadata: Mapping[str, Any] | None = None,
         time: datetime | None = None,
+        version: int | None = None,
+        causation_id: int | None = None,
+        correlation_id: str | None = None,
         timeout: float | None = None,
     ) -> Receipt | PendingReceipt:
         """Publish one event.
@@ -88,13 +104,21 @@ class Publishing:
         It waits for room in the inbox, first come, first served; events of one publisher keep their order.
 
         Args:
-            type: the event type, `page_table.page_fault`.
-            data: anything msgspec encodes to JSON, or bytes; encoded before anything else happens.
+            type: the event type, `page_table.page_fault`; or an instance of a class declared with `event`.
+            data: anything msgspec encodes to JSON, or bytes; encoded before anything else happens. None beside an
+                instance, which is its data.
             ack: "stored": wait for the commit; "accepted": only until its place in the order is fixed.
             id: makes publishing it again safe: the same content under the same id is stored once.
             key: what orders and groups it: a VM, a vCPU, an order.
+            expected_sequence: it is stored only if the last event with its key has this sequence; 0: there is none.
+                Events of one `publish_many` all compare with what was there before it. An event whose id is stored
+                already is a duplicate, whatever it expects.
             metadata: a mapping with string keys, kept beside the data.
             time: when it occurred, aware; None: now.
+            version: of the shape of plain data, from 1 on; an instance has that of its class.
+            causation_id: the sequence of the event that led to it; None: the one whose handler this is called by, or
+                by a task or a thread it has started (with its context, as `asyncio.to_thread` does); 0: none.
+            correlation_id: what all events of one flow share; None: that of the event being handled.
             timeout: seconds to wait at most; None: no limit.
 
         Returns:
@@ -106,6 +130,8 @@ class Publishing:
             TimeoutError: the time was over before the writer took it; not stored.
             PublishOutcomeUnknownError: the time was over, or the commit failed, after the writer took it.
             EventIdConflictError: the id was used for other content.
+            ConcurrencyError: the last event with its key is another one than was expected.
+            UnsupportedFeatureError: the store knows no last event of a key.
             WouldDeadlockError: called by a handler whose own full queue the writer waits for.
             StoreFullError, StoreFailedError: the store could not store it.
         """
@@ -113,7 +139,9 @@ class Publishing:
             self._refuse()
         if ack != "stored" and ack != "accepted":  # noqa: PLR1714  # twice as fast as a set, and once an event
             check_ack(ack)
-        submission = self._encoder.submission(type, data, id, key, metadata, time)
+        submission = self._encoder.submission(
+            type, data, id, key, metadata, time, expected_sequence, version, causation_id, correlation_id
+        )
         if timeout is not None:
             return await self._publish_within(check_seconds("timeout", timeout), submission, ack)
         inbox = self._inbox
@@ -160,13 +188,17 @@ class Publishing:
 
     def publish_nowait(
         self,
-        type: str,
+        type: object,
         data: Any = None,
         *,
         id: str | None = None,
         key: str | None = None,
+        expected_sequence: int | None = None,
         metadata: Mapping[str, Any] | None = None,
         time: datetime | None = None,
+        version: int | None = None,
+        causation_id: int | None = None,
+        correlation_id: str | None = None,
     ) -> PendingReceipt:
         """Publish one event from synchronous code on the loop's thread: a hook, a callback.
 
@@ -182,20 +214,26 @@ class Publishing:
         """
         if self._thread != threading.get_ident():
             self._refuse()
-        submission = self._encoder.submission(type, data, id, key, metadata, time)
+        submission = self._encoder.submission(
+            type, data, id, key, metadata, time, expected_sequence, version, causation_id, correlation_id
+        )
         if not self._inbox.put(submission):
             raise InboxFullError(self._inbox.capacity)
         return PendingReceipt(submission, self._inbox)
 
     def publish_from_thread(
         self,
-        type: str,
+        type: object,
         data: Any = None,
         *,
         id: str | None = None,
         key: str | None = None,
+        expected_sequence: int | None = None,
         metadata: Mapping[str, Any] | None = None,
         time: datetime | None = None,
+        version: int | None = None,
+        causation_id: int | None = None,
+        correlation_id: str | None = None,
         timeout: float | None = None,
     ) -> PendingReceipt:
         """Publish one event from a thread that is not the loop's; it waits there for room in the inbox.
@@ -223,7 +261,9 @@ class Publishing:
             )
         if timeout is not None:
             check_seconds("timeout", timeout)
-        submission = self._encoder.submission(type, data, id, key, metadata, time)
+        submission = self._encoder.submission(
+            type, data, id, key, metadata, time, expected_sequence, version, causation_id, correlation_id
+        )
         inbox.put_from_thread(submission, timeout)
         return PendingReceipt(submission, inbox)
 
@@ -233,7 +273,7 @@ class Publishing:
         It waits in line until there is room for all of them.
 
         Args:
-            events: `NewEvent`s, or pairs of type and data.
+            events: `NewEvent`s, instances of classes declared with `event`, or pairs of type and data.
 
         Returns:
             A receipt for each, in order. Events whose ids were stored before are duplicates, and take no sequence.
@@ -245,7 +285,7 @@ class Publishing:
         if self._thread != threading.get_ident():
             self._refuse()
         if not isinstance(events, Iterable):
-            raise InvalidOptionError("events", "NewEvents, or pairs of type and data", events)
+            raise InvalidOptionError("events", _PROPOSALS, events)
         submissions: list[Submission] = []
         for event in events:
             if len(submissions) >= self._inbox.capacity:  # an iterable may have no end
@@ -272,10 +312,12 @@ class Publishing:
     def _submission(self, event: object) -> Submission:
         match event:
             case NewEvent():
-                return self._encoder.submission(event.type, event.data, event.id, event.key, event.metadata, event.time)
+                return self._encoder.submission(*astuple(event))
             case (str() as type, data):
                 return self._encoder.submission(type, data)
-        raise InvalidOptionError("events", "NewEvents, or pairs of type and data", event)
+            case str() | bytes() | tuple() | list() | dict() | None:
+                raise InvalidOptionError("events", _PROPOSALS, event)
+        return self._encoder.submission(event)
 
     async def flush(self) -> None:
         """Wait until the outcome of all that was accepted before the call is known.

@@ -11,13 +11,21 @@ from typing import Final
 from msgspec.structs import replace
 
 from asyncbus.clock import Clock
-from asyncbus.codec import json_decode
-from asyncbus.errors import AsyncBusError, BusClosedError, ForkedProcessError, UnsupportedFeatureError
-from asyncbus.events import Event, Record, to_microseconds
+from asyncbus.decoding import Decoding, select
+from asyncbus.errors import (
+    AsyncBusError,
+    BusClosedError,
+    EventsLostError,
+    ForkedProcessError,
+    StartBeyondHeadError,
+    UnsupportedFeatureError,
+)
+from asyncbus.events import LAST_SEQUENCE, Event, Record, to_microseconds
 from asyncbus.filters import EventFilter
 from asyncbus.history import History, ask
 from asyncbus.inbox import Inbox
-from asyncbus.options import Start, bound, check_handler, check_seconds, check_start
+from asyncbus.lineage import Lineage, lineage
+from asyncbus.options import Start, bound, check_count, check_handler, check_seconds, check_start
 from asyncbus.patterns import Pattern
 from asyncbus.receiving import FIRST_PAGE
 from asyncbus.store.base import BackupStore, EventStore
@@ -54,7 +62,7 @@ class Reading:
         """Go through history once, and end.
 
         Args:
-            pattern: which events.
+            pattern: which events, as for `subscribe`; of a class they come as instances.
             start: where to begin: "earliest", a sequence, or the first recorded at or after a datetime.
             stop: the first sequence, or moment of recording, not wanted any more. Never beyond the head as it is at
                 the call.
@@ -68,14 +76,14 @@ class Reading:
             EventsLostError, StoreCorruptError, StoreFailedError, BusClosedError: while iterating.
         """
         history = self._readable()
-        wanted = Pattern.parse(pattern)
+        wanted, decoding = select(pattern)
         check_start(start)
         stop_sequence, stop_at = bound("stop", stop)
         if speed is not None:
             check_seconds("speed", speed, zero=False)
         last = history.head if stop_sequence is None else min(stop_sequence - 1, history.head)
         records = self._records(history, wanted, start, history.before(start), last)
-        return self._paced(records, stop_at, speed)
+        return self._paced(records, decoding, stop_at, speed)
 
     async def _records(
         self, history: History, pattern: Pattern, start: Start, before: int | None, last: int
@@ -90,7 +98,7 @@ class Reading:
             yield page.records if after <= last else [record for record in page.records if record.sequence <= last]
 
     async def _paced(
-        self, pages: AsyncIterator[Sequence[Record]], stop_at: int | None, speed: float | None
+        self, pages: AsyncIterator[Sequence[Record]], decoding: Decoding, stop_at: int | None, speed: float | None
     ) -> AsyncIterator[Event]:
         pace = None if speed is None else _Pace(self._clock, speed)
         async for records in pages:
@@ -99,7 +107,7 @@ class Reading:
                     return
                 if pace is not None:
                     await pace.wait_for(record)
-                yield Event(record, json_decode)
+                yield decoding.event(record)
 
     async def query(
         self,
@@ -117,7 +125,7 @@ class Reading:
         """Find events; all conditions must hold, and ranges leave out their ends.
 
         Args:
-            pattern: which event types.
+            pattern: which events, as for `subscribe`; of a class they come as instances.
             start: the first sequence wanted, or the first recorded at or after a datetime.
             stop: the first sequence, or moment of recording, not wanted any more.
             since: occurred (`Event.time`) at it or later.
@@ -134,19 +142,22 @@ class Reading:
         self._readable_here()
         if where is not None:
             check_handler(where)
+        selected, decoding = select(pattern)
         wanted = EventFilter.build(
-            pattern, start=start, stop=stop, since=since, until=until, key=key, limit=limit, newest_first=newest_first
+            selected, start=start, stop=stop, since=since, until=until, key=key, limit=limit, newest_first=newest_first
         )
         if where is None:
-            return [Event(record, json_decode) for record in await ask(self._store.query(wanted))]
-        return await self._query_where(wanted, where)
+            return [decoding.event(record) for record in await ask(self._store.query(wanted))]
+        return await self._query_where(wanted, decoding, where)
 
-    async def _query_where(self, wanted: EventFilter, where: Callable[[Event], object]) -> list[Event]:
+    async def _query_where(
+        self, wanted: EventFilter, decoding: Decoding, where: Callable[[Event], object]
+    ) -> list[Event]:
         found: list[Event] = []
         chunk = replace(wanted, limit=_QUERY_PAGE)
         while True:
             records = await ask(self._store.query(chunk))
-            found += (event for record in records if where(event := Event(record, json_decode)))
+            found += (event for record in records if where(event := decoding.event(record)))
             if wanted.limit is not None and len(found) >= wanted.limit:
                 return found[: wanted.limit]
             if len(records) < _QUERY_PAGE:
@@ -159,7 +170,36 @@ class Reading:
     def recent(self, pattern: object = "*") -> list[Event]:
         """The matching ones of the last `recent_capacity` events of this run, from memory, ascending."""
         history = self._readable()
-        return [Event(record, json_decode) for record in history.recent(Pattern.parse(pattern))]
+        selected, decoding = select(pattern)
+        return [decoding.event(record) for record in history.recent(selected)]
+
+    async def history_of(self, sequence: int, *, limit: int = 1000) -> Lineage:
+        """Find what led to an event, up to the root, and all that it led to.
+
+        It goes along `causation_id`, so it takes as long as what it finds is large, however long the log is.
+
+        Args:
+            sequence: of the event.
+            limit: at most so many causes, and at most so many consequences, those of the first levels.
+
+        Raises:
+            InvalidOptionError: `sequence` is none, or `limit` is no positive integer.
+            StartBeyondHeadError: there is no such event yet.
+            EventsLostError: it was removed.
+            UnsupportedFeatureError: the store does not find events by their cause.
+            BusClosedError, WrongEventLoopError, StoreCorruptError, StoreFailedError
+        """
+        history = self._readable_here()
+        check_count("sequence", sequence, most=LAST_SEQUENCE)
+        check_count("limit", limit)
+        if not self._store.features.causes:
+            raise UnsupportedFeatureError("causes", self._store)
+        if sequence > history.head:
+            raise StartBeyondHeadError(sequence, history.head)
+        found = await lineage(self._store, sequence, history.head, limit)
+        if found is None:
+            raise EventsLostError(sequence, max(sequence, history.floor))
+        return found
 
     async def latest_sequence(self) -> int:
         """The last sequence given; 0: nothing was ever stored."""

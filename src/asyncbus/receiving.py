@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from copy import copy
 from typing import Final, Self
 
-from asyncbus.codec import json_decode
+from asyncbus.decoding import PLAIN, Decoding
 from asyncbus.errors import (
     AsyncBusError,
     BusClosedError,
@@ -42,6 +42,7 @@ class Receiving(Progress):
         self,
         pattern: Pattern,
         *,
+        decoding: Decoding = PLAIN,
         name: str,
         start: Start,
         capacity: int,
@@ -53,6 +54,8 @@ class Receiving(Progress):
     ) -> None:
         super().__init__()
         self.pattern = pattern
+        self._decoding = decoding
+        self._is_plain = decoding.is_plain  # asked once an event, as whether it blocks
         self.name = name
         self.rank = rank
         self.error: AsyncBusError | None = None
@@ -80,6 +83,11 @@ class Receiving(Progress):
     def blocks(self) -> bool:
         """Whether its full queue keeps the writer waiting."""
         return self._blocking
+
+    @property
+    def log(self) -> object:
+        """The log that its events are of; None before it takes part."""
+        return None if self._fanout is None else self._fanout.history
 
     @property
     def is_handling(self) -> bool:
@@ -222,7 +230,7 @@ class Receiving(Progress):
             else:
                 return None
             self.current = record
-            event = Event(record, json_decode)
+            event = Event(record) if record.version is None and self._is_plain else self._decoding.event(record)
             if not self._choosy or self._fits(event, record):
                 self.delivered += 1
                 return event

@@ -7,8 +7,9 @@ import logging
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from copy import copy
-from typing import TypedDict, TypeVar, Unpack
+from typing import Any, TypedDict, TypeVar, Unpack
 
+from asyncbus.decoding import WhenNewer, select
 from asyncbus.errors import (
     AsyncBusError,
     BusClosedError,
@@ -28,7 +29,6 @@ from asyncbus.options import (
     check_start,
     check_when_full,
 )
-from asyncbus.patterns import Pattern
 from asyncbus.reading import CLOSED, Reading
 from asyncbus.shielded import Shielded
 from asyncbus.subscription import Subscription
@@ -46,6 +46,7 @@ class SubscribeOptions(TypedDict, total=False):
     when_full: WhenFull
     where: Callable[[Event], object] | None
     priority: int
+    when_newer: WhenNewer | None
 
 
 class Subscribing(Reading):
@@ -71,13 +72,16 @@ class Subscribing(Reading):
         when_full: WhenFull = "catch_up",
         where: Callable[[Event], object] | None = None,
         priority: int = 0,
+        when_newer: WhenNewer | None = None,
     ) -> Subscription:
         """Receive events, from the call on: an event accepted afterwards is seen.
 
         Before the bus is opened this registers a subscription that begins when it opens.
 
         Args:
-            pattern: an event type, a prefix that ends in `*`, or several of them.
+            pattern: an event type, a prefix that ends in `*`, a class declared with `event`, a base class of such, a
+                union of them; or several in a list. Of a class the events come as instances, older ones by upcasts.
+                By a string, what was published as an instance comes as one where its class is declared here.
             handler: called with each event, one at a time, by a task of its own; what it raises is logged and counted.
                 `async def`, or a plain function, which runs on the loop's thread. None: iterate the subscription.
             start: "latest": after the last committed event; "earliest": with the first that is retained; a sequence:
@@ -89,6 +93,9 @@ class Subscribing(Reading):
                 "fail": `SubscriptionOverflowError` ends it, after what the queue holds.
             where: a predicate on the event, asked when it is delivered.
             priority: higher ones are offered events, and woken, before others; otherwise in the order of subscribing.
+            when_newer: what the data of an event is that was stored in a newer version than the class here: "raw":
+                plain data; "refuse": reading it raises `NewerVersionError`. None: "refuse" where a class was asked for,
+                else "raw".
 
         Returns:
             The subscription.
@@ -109,9 +116,10 @@ class Subscribing(Reading):
         check_start(start)
         check_when_full(when_full)
         check_priority(priority)
-        wanted = Pattern.parse(pattern)
-        subscription = Subscription(
+        wanted, decoding = select(pattern, when_newer)
+        subscription: Subscription[Any] = Subscription(
             wanted,
+            decoding=decoding,
             name=str(wanted) if handler is None else handler_name(handler),
             start=start,
             capacity=check_count("capacity", capacity),

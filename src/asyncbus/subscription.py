@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from types import TracebackType
-from typing import Self
+from typing import Generic, Self
 
 from asyncbus.errors import SubscriptionBusyError
-from asyncbus.events import Event
+from asyncbus.events import D, Event
 from asyncbus.receiving import Receiving
 from asyncbus.statistics import SubscriptionStatistics
 
 
-class Subscription(Receiving):
+class Subscription(Receiving, Generic[D]):
     """A reader of the events of one pattern, forgotten when it is closed.
 
     Iterate it (`async for event in subscription`), or let the bus run a handler over it. Use it as an async context
@@ -25,7 +25,7 @@ class Subscription(Receiving):
         self._know_reader()
         return self
 
-    async def __anext__(self) -> Event:
+    async def __anext__(self) -> Event[D]:
         """The next event, waiting for it if need be.
 
         Raises:

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeAlias
 
-from asyncbus.codec import json_decode
+from asyncbus.causes import HANDLED
 from asyncbus.consumer_options import Wanted
 from asyncbus.delivery import Delivery
 from asyncbus.errors import EffectsError, HandlerTimeoutError, InvalidHandlerError
@@ -62,6 +62,7 @@ class Working(Resuming):
         super().__init__(wanted, surroundings)
         handler, options = wanted.handler, wanted.options
         self._handler = handler
+        self.decoding = wanted.decoding
         self._wants_delivery = handler is not None and wants_delivery(handler)
         self._awaited = inspect.iscoroutinefunction(handler)
         self._is_manual = options.ack == "manual"
@@ -98,6 +99,7 @@ class Working(Resuming):
     async def _handle_many(self, held: Held | None) -> None:
         """Handle what is at hand, and give others a turn after each slice of time."""
         handler, awaited = self._handler, self._awaited
+        log_of, event_of = self._around.history, self.decoding.event
         assert handler is not None  # noqa: S101  # or nobody would work
         began = self._monotonic()
         look_after = 1
@@ -105,7 +107,8 @@ class Working(Resuming):
             # The clock is asked ever less often, for fast handlers are the hot path.
             for _ in range(look_after):
                 try:
-                    outcome = handler(Event(held.record, json_decode))
+                    HANDLED.set((log_of, held.record))
+                    outcome = handler(event_of(held.record))
                     if awaited or inspect.isawaitable(outcome):
                         await outcome
                 except BaseException as error:  # noqa: BLE001  # the handler is somebody else's code
@@ -138,7 +141,8 @@ class Working(Resuming):
         """Handle one event with all that may be asked for beside the call."""
         assert self._handler is not None  # noqa: S101  # as above
         delivery = self._deliver(held) if self._wants_delivery or self._is_manual else None
-        event = Event(held.record, json_decode) if delivery is None else delivery.event
+        event = self.decoding.event(held.record) if delivery is None else delivery.event
+        HANDLED.set((self._around.history, held.record))
         call = functools.partial(self._handler, *((event, delivery) if self._wants_delivery else (event,)))
         try:
             await (self._within_time(held, call) if self._fencing is None else self._with_effect(held, call))

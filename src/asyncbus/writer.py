@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 from asyncbus.batch import Batch, Submission
 from asyncbus.clock import Clock
 from asyncbus.errors import AsyncBusError, EventIdConflictError, StoreFailedError
 from asyncbus.events import Record
+from asyncbus.expecting import judge
+from asyncbus.history import ask
 from asyncbus.inbox import Inbox
 from asyncbus.saving import Saves, Saving
-from asyncbus.store.base import Appended, EventStore, same_content
+from asyncbus.store.base import Appended, EventStore, KeyedStore, same_content
 from asyncbus.store.consumers import ConsumerStore
 
 log = logging.getLogger("asyncbus")
@@ -64,6 +66,8 @@ class Writer:
         self.last_commit_time = 0.0
         self.slowest_commit_time = 0.0
         self.error: Exception | None = None
+        # Whether any event has ever expected a last one of its key: only then is it worth looking.
+        self.is_expecting = False
 
     async def run(self, recorded_at: int) -> None:
         """Write until the inbox is closed and empty. Not to be cancelled: close the inbox instead.
@@ -98,9 +102,13 @@ class Writer:
             saves.settle(error)
 
     async def _write(self, batch: Batch, saves: Saves | None = None) -> None:
-        submissions = batch.submissions
+        submissions: Sequence[Submission] = batch.submissions
         while submissions or saves is not None:
             try:
+                if self.is_expecting:
+                    submissions = await self._refuse_unexpected(submissions, batch)
+                    if not submissions and saves is None:
+                        return
                 appended = await self._append(submissions, saves)
             except EventIdConflictError as error:
                 # The store has stored nothing; without the events that conflict it stores the others.
@@ -159,14 +167,10 @@ class Writer:
         An id counts as used by what is stored and by what is kept: that of a refused event is free for the next one.
         """
         stored = {id(submissions[index]): conflict for index, conflict in error.conflicts.items() if conflict[1]}
-        group_of = {id(member): group for group in batch.groups for member in group}
         kept: dict[str, Submission] = {}
         remaining: list[Submission] = []
         refused: list[Submission] = []
-        for submission in submissions:
-            unit = group_of.get(id(submission), (submission,))
-            if unit[0] is not submission:  # looked at with the first of its group
-                continue
+        for unit in _units(submissions, batch):
             conflict = next(filter(None, (stored.get(id(member)) for member in unit)), None) or _clash(unit, kept)
             if conflict is None:
                 kept.update((member.id, member) for member in unit if member.id is not None)
@@ -176,6 +180,23 @@ class Writer:
                 refused += unit
         self._count_failed(refused, batch, error)
         return remaining
+
+    async def _refuse_unexpected(self, submissions: Sequence[Submission], batch: Batch) -> Sequence[Submission]:
+        """Refuse the events that expect another last event of their key than there is; keep the others."""
+        keys = {event.key for event in submissions if event.expected_sequence is not None and event.key is not None}
+        if not keys:
+            return submissions
+        store = self._store
+        assert isinstance(store, KeyedStore)  # noqa: S101  # or nobody could expect anything
+        ids = [event.id for event in submissions if event.id is not None]
+        last = await ask(store.last_sequences(sorted(keys)))
+        known = await ask(store.ids(ids)) if ids else ()
+        head = await ask(store.latest_sequence())
+        allowed, refused = judge(_units(submissions, batch), last, known, head)
+        for unit, error in refused:
+            _refuse(unit, error)
+            self._count_failed(unit, batch, error)
+        return allowed
 
     def _fail(self, batch: Batch, submissions: Sequence[Submission], error: Exception) -> None:
         """Tell the whole batch. The next one gets the same sequences, unless the outcome of this one is unknown."""
@@ -195,6 +216,15 @@ class Writer:
             log.error("events not stored: %d (nobody waits for %d of them): %s", len(submissions), unawaited, error)
 
 
+def _units(submissions: Sequence[Submission], batch: Batch) -> Iterator[Sequence[Submission]]:
+    """What is stored as a whole: single events, and the groups that were published as one, each in its place."""
+    group_of = {id(member): group for group in batch.groups for member in group}
+    for submission in submissions:
+        unit = group_of.get(id(submission), (submission,))
+        if unit[0] is submission:
+            yield unit
+
+
 def _clash(unit: Sequence[Submission], kept: Mapping[str, Submission]) -> tuple[str, int] | None:
     """The id of a unit that something kept, or the unit itself, has used for other content."""
     own: dict[str, Submission] = {}
@@ -206,7 +236,7 @@ def _clash(unit: Sequence[Submission], kept: Mapping[str, Submission]) -> tuple[
     return None
 
 
-def _refuse(unit: Sequence[Submission], error: EventIdConflictError) -> None:
+def _refuse(unit: Sequence[Submission], error: AsyncBusError) -> None:
     refused = Batch(error)
     for submission in unit:
         submission.batch = refused

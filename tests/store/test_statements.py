@@ -36,18 +36,32 @@ def bare(size: int) -> list[Record]:
     return [record("a.b") for _ in range(size)]
 
 
-def full(size: int) -> list[Record]:
+def named(size: int) -> list[Record]:
     return [record("a.b", id=f"id-{number}") for number in range(size)]
+
+
+def typed(size: int) -> list[Record]:
+    return [record("a.b", key="k", version=2) for _ in range(size)]
+
+
+def full(size: int) -> list[Record]:
+    return [
+        record("a", id=f"{n}", key="k", metadata={}, version=1, causation_id=1, correlation_id="c") for n in range(size)
+    ]
 
 
 # --- inserting -------------------------------------------------------------------------------------------------------
 
 
-def test_a_statement_has_a_place_for_everything_that_is_bound() -> None:
-    for records in (bare(BATCH_LIMIT), full(BATCH_LIMIT)):
-        for size in [*range(1, 70), 95, 96, 97, 1000, BATCH_LIMIT - 1, BATCH_LIMIT]:
-            statement, bound = statements.insert(records[:size], 1)
+@pytest.mark.parametrize(("kind", "columns"), [("bare", 4), ("named", 5), ("typed", 6), ("full", 10)])
+def test_a_statement_has_a_place_for_everything_that_is_bound(kind: str, columns: int) -> None:
+    records = {"bare": bare, "named": named, "typed": typed, "full": full}[kind](BATCH_LIMIT)
+    for size in [*range(1, 70), 95, 96, 97, 1000, 3072, 3073, BATCH_LIMIT - 1, BATCH_LIMIT]:
+        made = statements.inserts(records[:size], 1)
+        assert len(made) == (2 if size > 3072 and columns > 7 else 1)
+        for statement, bound in made:
             assert statement.count("?") == len(bound) <= 32_766
+            assert (len(bound) - 1) % columns == 0
 
 
 def test_a_ladder_of_sizes_keeps_the_statements_few_and_their_padding_small() -> None:
@@ -55,7 +69,7 @@ def test_a_ladder_of_sizes_keeps_the_statements_few_and_their_padding_small() ->
     prepared = set()
     for size in range(1, BATCH_LIMIT + 1):
         if size <= 200 or size % 37 == 0 or size > BATCH_LIMIT - 5:
-            statement, bound = statements.insert(records[:size], 1)
+            [(statement, bound)] = statements.inserts(records[:size], 1)
             prepared.add(statement)
             rows = (len(bound) - 1) // 4
             assert 0 <= rows - size <= rows / 3
@@ -64,10 +78,21 @@ def test_a_ladder_of_sizes_keeps_the_statements_few_and_their_padding_small() ->
     assert len(prepared) <= 25
 
 
-def test_events_without_id_key_and_metadata_bind_nothing_for_them() -> None:
-    assert len(statements.insert(bare(64), 1)[1]) == 1 + 64 * 4
-    assert len(statements.insert([*bare(63), record("a", key="k")], 1)[1]) == 1 + 64 * 7
-    assert len(statements.insert([*bare(63), record("a", metadata={})], 1)[1]) == 1 + 64 * 7
+@pytest.mark.parametrize(
+    ("options", "columns"),
+    [
+        ({}, 4),
+        ({"key": "k"}, 5),
+        ({"metadata": {}}, 5),
+        ({"id": "i", "key": "k", "metadata": {}}, 7),
+        ({"version": 1}, 5),
+        ({"causation_id": 1, "correlation_id": "c", "version": 1}, 7),
+    ],
+)
+def test_what_no_event_of_a_batch_has_is_not_bound(options: dict[str, Any], columns: int) -> None:
+    [(_, bound)] = statements.inserts([*bare(63), record("a", **options)], 1)
+
+    assert len(bound) == 1 + 64 * columns
 
 
 @pytest.mark.fault(24)

@@ -6,8 +6,11 @@
     ├── InvalidTypeError, InvalidPatternError       a name outside the grammar           (ValueError)
     ├── InvalidOptionError                          an argument out of its range         (ValueError)
     ├── InvalidHandlerError                         a handler that cannot be called      (TypeError)
-    ├── PayloadError                                data that cannot be encoded          (ValueError)
-    │   └── PayloadTooLargeError
+    ├── EventDefinitionError                        a class that is no event             (TypeError)
+    ├── BrokenUpcastsError                          upcasts that lead nowhere
+    ├── PayloadError                                data that cannot be encoded, or read (ValueError)
+    │   ├── PayloadTooLargeError
+    │   └── NewerVersionError                       an event newer than the program
     ├── BusClosedError                              not open yet, or not any more
     ├── WrongEventLoopError                         a call from a thread or loop that is not the bus's
     ├── WrongThreadError                            a blocking call on the loop's own thread
@@ -15,6 +18,7 @@
     ├── InboxFullError, BatchTooLargeError          no room for what was published
     ├── WouldDeadlockError                          waiting for oneself
     ├── EventIdConflictError                        one id, two contents                 (not stored)
+    ├── ConcurrencyError                            another last event than expected     (not stored)
     ├── PublishOutcomeUnknownError                  stored or not: publish again with the same id
     ├── SubscriptionError
     │   ├── StartBeyondHeadError                    a start nobody has published yet
@@ -44,6 +48,7 @@
         ├── StoreIsDirectoryError
         ├── NotAnEventStoreError                    somebody else's file
         ├── SchemaTooNewError                       written by a newer asyncbus
+        ├── SchemaTooOldError                       made by an older one, and opened read-only
         ├── UnsupportedFilesystemError              a network file system
         ├── UnsupportedFeatureError                 this kind of store cannot do that
         └── SequenceExhaustedError
@@ -54,10 +59,13 @@ A publish that raises any of these, except `PublishOutcomeUnknownError`, was not
 """
 
 from asyncbus.errors.arguments import (
+    BrokenUpcastsError,
+    EventDefinitionError,
     InvalidHandlerError,
     InvalidOptionError,
     InvalidPatternError,
     InvalidTypeError,
+    NewerVersionError,
     PayloadError,
     PayloadTooLargeError,
 )
@@ -65,6 +73,7 @@ from asyncbus.errors.base import AsyncBusError
 from asyncbus.errors.bus import (
     BatchTooLargeError,
     BusClosedError,
+    ConcurrencyError,
     DrainTimeoutError,
     EventIdConflictError,
     ForkedProcessError,
@@ -91,6 +100,7 @@ from asyncbus.errors.consumers import (
 from asyncbus.errors.stores import (
     NotAnEventStoreError,
     SchemaTooNewError,
+    SchemaTooOldError,
     SequenceExhaustedError,
     StoreCorruptError,
     StoreError,
@@ -115,8 +125,10 @@ from asyncbus.errors.subscriptions import (
 __all__ = [
     "AsyncBusError",
     "BatchTooLargeError",
+    "BrokenUpcastsError",
     "BusClosedError",
     "CheckpointAheadError",
+    "ConcurrencyError",
     "ConsumerClosedError",
     "ConsumerError",
     "ConsumerInUseError",
@@ -124,6 +136,7 @@ __all__ = [
     "ConsumerStoppedError",
     "DrainTimeoutError",
     "EffectsError",
+    "EventDefinitionError",
     "EventIdConflictError",
     "EventsLostError",
     "ForkedProcessError",
@@ -133,12 +146,14 @@ __all__ = [
     "InvalidOptionError",
     "InvalidPatternError",
     "InvalidTypeError",
+    "NewerVersionError",
     "NotAnEventStoreError",
     "PayloadError",
     "PayloadTooLargeError",
     "PublishOutcomeUnknownError",
     "Reject",
     "SchemaTooNewError",
+    "SchemaTooOldError",
     "SequenceExhaustedError",
     "StaleAckError",
     "StartBeyondHeadError",

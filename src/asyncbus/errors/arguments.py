@@ -37,6 +37,30 @@ class InvalidOptionError(AsyncBusError, ValueError):
         super().__init__(f"{option} must be {expected}, not {_short(found)}")
 
 
+class EventDefinitionError(AsyncBusError, TypeError):
+    """A class cannot be declared as an event, or an upcast not registered; nothing was."""
+
+
+class BrokenUpcastsError(AsyncBusError):
+    """Upcasts of an event type do not lead to the newest version of its class, step by step.
+
+    `type` is the event type, `missing` the version from which no step leads on, `newest` that of the class (0: no
+    class was declared).
+    """
+
+    def __init__(self, type: str, missing: int, newest: int) -> None:
+        self.type = type
+        self.missing = missing
+        self.newest = newest
+        if newest:
+            what = f"no upcast leads on from version {missing} to version {newest} of its class"
+        else:
+            what = "there are upcasts, but no class is declared"
+        super().__init__(
+            f"the upcasts of {type} are broken: {what}; import the module that has it before the bus opens"
+        )
+
+
 class InvalidHandlerError(AsyncBusError, TypeError):
     """A handler is nothing that can be called with one event, or a generator, which would not run."""
 
@@ -58,6 +82,23 @@ class PayloadError(AsyncBusError, ValueError):
         self.path = path
         self.reason = reason
         super().__init__(f"payload at {path}: {reason}")
+
+
+class NewerVersionError(PayloadError):
+    """An event was stored in a newer version of its shape than this program has a class for.
+
+    `type` and `found` tell of the event, `known` is the newest version of the class that was asked for.
+    """
+
+    def __init__(self, type: str, found: int, known: int) -> None:
+        self.type = type
+        self.found = found
+        self.known = known
+        super().__init__(
+            "$",
+            f"{type} is stored in version {found}, and this program knows it up to version {known}; upgrade the"
+            ' program, or subscribe with when_newer="raw" to have its plain data',
+        )
 
 
 class PayloadTooLargeError(PayloadError):

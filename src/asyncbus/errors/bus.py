@@ -74,6 +74,23 @@ class EventIdConflictError(AsyncBusError):
         super().__init__(f"id {self.id!r} belongs to {whose}, whose content differs; use a new id for a new event")
 
 
+class ConcurrencyError(AsyncBusError):
+    """Somebody else was faster: the last event with this key is another one than was expected; nothing was stored.
+
+    `key`, `expected` and `found` (0: there is none) tell which. Read again what `key` has, decide anew, publish again.
+    """
+
+    def __init__(self, key: str, expected: int, found: int) -> None:
+        self.key = key
+        self.expected = expected
+        self.found = found
+        last = f"event {found}" if found else "none"
+        wanted = f"event {expected}" if expected else "none"
+        super().__init__(
+            f"the last event with key {key!r} was expected to be {wanted}, and is {last}; read it again and decide anew"
+        )
+
+
 class PublishOutcomeUnknownError(AsyncBusError):
     """Nobody knows whether the event was stored; publishing again with the same `id` is safe."""
 

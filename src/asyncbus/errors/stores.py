@@ -86,6 +86,19 @@ class SchemaTooNewError(StoreError):
         super().__init__(f"{path} has schema version {found}, this asyncbus reads up to {supported}; upgrade asyncbus")
 
 
+class SchemaTooOldError(StoreError):
+    """The file was made by an older asyncbus, and only who opens it for writing migrates it; it was left untouched."""
+
+    def __init__(self, path: str, found: int, wanted: int) -> None:
+        self.path = path
+        self.found = found
+        self.wanted = wanted
+        super().__init__(
+            f"{path} has schema version {found}, this asyncbus reads version {wanted}; open it for writing once, which"
+            " migrates it, or read it with the asyncbus that writes it"
+        )
+
+
 class UnsupportedFilesystemError(StoreError):
     """The log lies on a network file system, where SQLite's locks do not keep other machines out."""
 

@@ -26,6 +26,8 @@ class Features(Struct, frozen=True, kw_only=True):
         read_only: nothing can be appended; `changed` tells of what others append.
         backup: it is a `BackupStore`.
         consumers: it is a `ConsumerStore`.
+        keyed: it is a `KeyedStore`.
+        causes: it keeps `causation_id` and finds events by it, whatever the length of the log.
         batch_limit: records that one `append` should get at most, for speed; it may get more.
     """
 
@@ -35,6 +37,8 @@ class Features(Struct, frozen=True, kw_only=True):
     read_only: bool = False
     backup: bool = False
     consumers: bool = False
+    keyed: bool = False
+    causes: bool = False
     batch_limit: int = 8192
 
 
@@ -100,8 +104,8 @@ class EventStore(Protocol):
         """Store all records, or none, and set the `sequence` of each that was stored.
 
         They arrive encoded and checksummed, with one `recorded_at` for all. A record whose id is stored already, with
-        the same type, data, key and metadata, is not stored again: it is a duplicate. What a store adds to a checksum
-        it checks, or takes away again, when it reads.
+        the same type, version, data, key and metadata, is not stored again: it is a duplicate. What a store adds to a
+        checksum it checks, or takes away again, when it reads.
 
         Raises:
             EventIdConflictError: records whose content differs from what has their id; nothing was stored.
@@ -155,6 +159,19 @@ class BackupStore(EventStore, Protocol):
         Raises:
             InvalidOptionError: there is something at `path`.
         """
+        ...
+
+
+@runtime_checkable
+class KeyedStore(EventStore, Protocol):
+    """A store that can be asked for the state of keys and ids, whatever the length of the log, if it says so."""
+
+    async def last_sequences(self, keys: Sequence[str]) -> Mapping[str, int]:
+        """The sequence of the last event that each of some keys has; keys without one are left out."""
+        ...
+
+    async def ids(self, wanted: Sequence[str]) -> Mapping[str, int]:
+        """Those of some ids that an event has, with its sequence."""
         ...
 
 
@@ -225,11 +242,11 @@ def set_apart(records: Sequence[Record], stored: Mapping[str, Record]) -> tuple[
 
 
 def _content(record: Record) -> tuple[object, ...]:
-    return record.type, record.data, record.key, record.metadata
+    return record.type, record.version, record.data, record.key, record.metadata
 
 
 def _names(record: Record) -> tuple[object, ...]:
-    return record.type, record.key, None if record.metadata is None else _canonical(record.metadata)
+    return record.type, record.version, record.key, None if record.metadata is None else _canonical(record.metadata)
 
 
 def _value(data: str | bytes) -> str | bytes:

@@ -38,6 +38,10 @@ _INDEXES: Final = {
     "events_by_type": ("type", "the index on types does not lead to it, so readers of its type may not get it"),
     "events_by_id": ("id", "the index on ids does not lead to it, so its id could be stored twice"),
     "events_by_key": ("key", "the index on keys does not lead to it, so queries for its key may not get it"),
+    "events_by_causation": (
+        "causation_id",
+        "the index on causes does not lead to it, so `history_of` may not get it",
+    ),
 }
 
 # As the log has them; what is no sequence counts as none, and is noted.
@@ -75,7 +79,6 @@ class Inspection:
 
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         self.connection = connection
-        self.version = 0
         self._path = path
         self.findings: list[Finding] = []
         self.unlisted = 0
@@ -136,11 +139,11 @@ class Inspection:
         try:
             found = schema_of(self.connection)
             objects = self.connection.execute("SELECT type, name FROM sqlite_schema WHERE sql IS NOT NULL").fetchall()
-            [(self.version,)] = self.connection.execute("PRAGMA user_version")
+            [(version,)] = self.connection.execute("PRAGMA user_version")
         except DAMAGE as error:
             self.note(f"its tables cannot be looked at: {self.damage(error)}")
             return False
-        expected = schema(self.version)
+        expected = schema(version)
         indexes = [name for name, sql in expected.items() if not sql.startswith("CREATE TABLE ")]
         strange = [name for name, sql in expected.items() if found.get(name) != sql]
         for name in strange:

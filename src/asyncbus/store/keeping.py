@@ -10,9 +10,9 @@ from typing import Any, Final
 import msgspec
 
 from asyncbus.codec import checksum, extend_checksum, type_seed
-from asyncbus.events import Record
+from asyncbus.events import NO_EXTRAS, Record, extras
 from asyncbus.store.consumers import Change, ConsumerState, Forgotten, ParkedEvent, ParkedFilter, Released
-from asyncbus.store.statements import RECORD, Bound, Statement
+from asyncbus.store.statements import EXTRAS, RECORD, Bound, Statement
 
 _STATE: Final = ConsumerState.__struct_fields__
 """Each has a column of its name."""
@@ -25,16 +25,14 @@ _LETTER: Final = (
     "type",
     "data",
     "checksum",
-    "id",
-    "key",
-    "metadata",
+    *EXTRAS,
     "attempts",
     "failures",
     "parked_at",
 )
 
 _ROWS: Final = 512
-"""Rows of one statement: with fourteen columns they stay below the 32,766 variables that SQLite allows by default."""
+"""Rows of one statement: with seventeen columns they stay below the 32,766 variables that SQLite allows by default."""
 
 # --------------------------------------------------------------------------------------------------------- changing
 
@@ -82,9 +80,7 @@ def _letter(parked: ParkedEvent) -> Bound:
         record.type,
         record.data,
         _checksum(record),
-        record.id,
-        record.key,
-        record.metadata,
+        *extras(record),
         parked.attempts,
         _json(parked.failures),
         parked.parked_at,
@@ -97,8 +93,8 @@ def _checksum(record: Record) -> int:
     binary = record.data.__class__ is bytes
     payload = record.data if binary else record.data.encode()
     found = checksum(type_seed(record.type), payload, record.time, binary=binary)
-    if record.id is not None or record.key is not None or record.metadata is not None:
-        found = extend_checksum(found, record.id, record.key, record.metadata)
+    if (beside := extras(record)) != NO_EXTRAS:
+        found = extend_checksum(found, beside)
     return found ^ record.recorded_at ^ record.sequence
 
 

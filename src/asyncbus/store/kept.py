@@ -17,9 +17,6 @@ from asyncbus.store.consumers import ConsumerState, Failure, Owed, ParkedEvent, 
 from asyncbus.store.failures import is_too_big
 from asyncbus.store.pages import with_bytes
 
-SINCE_VERSION: Final = 2
-"""The version of the schema that brought consumers; an older log, which only who writes it migrates, has none."""
-
 _FIRST_PAGE: Final = 64
 _LARGEST_PAGE: Final = 4096
 _PAGE_LENGTH: Final = 8 * 2**20
@@ -99,13 +96,11 @@ class KeptReader:
     Args:
         connection: may be another reader's as well.
         path: of the log.
-        read_only: whether the log may be one that was made before there were consumers.
     """
 
-    def __init__(self, connection: Connection, path: Path, *, read_only: bool) -> None:
+    def __init__(self, connection: Connection, path: Path) -> None:
         self._connection = connection
         self._path = path
-        self._may_be_old = read_only
 
     async def consumers(self) -> Sequence[ConsumerState]:
         """All consumers, by name: one hop.
@@ -113,8 +108,6 @@ class KeptReader:
         Raises:
             StoreCorruptError: one of them is damaged; it says which row, and what to do.
         """
-        if await self._is_old():
-            return ()
         try:
             return states((await self._connection.row(keeping.STATES))[0])
         except (StoreCorruptError, msgspec.DecodeError):
@@ -139,8 +132,6 @@ class KeptReader:
         Raises:
             StoreCorruptError: one of them is damaged, or its event is.
         """
-        if await self._is_old():
-            return ()
         found: list[ParkedEvent] = []
         after, size = wanted.after, _FIRST_PAGE
         while (limit := size if wanted.limit is None else min(size, wanted.limit - len(found))) > 0:
@@ -172,13 +163,7 @@ class KeptReader:
 
     async def dead_letter_counts(self) -> Mapping[str, int]:
         """How many dead letters each consumer has: one hop, and one look through an index."""
-        if await self._is_old():
-            return {}
         return _counts((await self._connection.row(keeping.COUNTS))[0])
-
-    async def _is_old(self) -> bool:
-        # Asked each time: whoever writes the log migrates it when it likes.
-        return self._may_be_old and (await self._connection.row("PRAGMA user_version"))[0] < SINCE_VERSION
 
 
 def _check(page: Sequence[ParkedEvent]) -> None:

@@ -9,10 +9,9 @@ from asyncbus.store.inspection import DAMAGE, HEAD, Inspection
 
 
 def inspect_kept(inspection: Inspection) -> None:
-    """Check consumers and dead letters, and note what is found, where the log is of a version that has them."""
-    if inspection.version >= kept.SINCE_VERSION:
-        _check_consumers(inspection)
-        _check_dead_letters(inspection)
+    """Check consumers and dead letters, and note what is found."""
+    _check_consumers(inspection)
+    _check_dead_letters(inspection)
 
 
 def _check_consumers(inspection: Inspection) -> None:

@@ -15,6 +15,7 @@ from asyncbus.options import check_count
 from asyncbus.patterns import Pattern
 from asyncbus.store.base import Appended, Bounds, Features, Page, number, set_apart
 from asyncbus.store.consumers import Change, ConsumerState, ParkedEvent, ParkedFilter
+from asyncbus.store.indexes import Index
 from asyncbus.store.kept_in_memory import KeptInMemory
 
 _SCAN: Final = 8192
@@ -41,12 +42,14 @@ class MemoryStore:
         self._offset = 0
         self._floor = 0
         self._by_id: dict[str, Record] = {}
+        self._by_key: Index[str] = Index(lambda record: record.key)
+        self._by_cause: Index[int] = Index(lambda record: record.causation_id)
         self._kept = KeptInMemory()
 
     @property
     def features(self) -> Features:
-        """One order, without holes, and consumers, but nothing that survives it."""
-        return Features(consumers=True)
+        """One order, without holes, consumers, keys and causes, but nothing that survives it."""
+        return Features(consumers=True, keyed=True, causes=True)
 
     @property
     def _head(self) -> int:
@@ -112,9 +115,12 @@ class MemoryStore:
 
     async def query(self, wanted: EventFilter) -> Sequence[Record]:
         """Look at all records of the range of sequences, giving others a turn now and then."""
-        begin = max(wanted.start_sequence or 1, self._floor + 1) - self._offset - 1
-        end = None if wanted.stop_sequence is None else max(wanted.stop_sequence - self._offset - 1, 0)
-        candidates = self._records[begin:end]
+        if wanted.causation_ids is not None:
+            candidates = self._caused_by(wanted.causation_ids)
+        else:
+            begin = max(wanted.start_sequence or 1, self._floor + 1) - self._offset - 1
+            end = None if wanted.stop_sequence is None else max(wanted.stop_sequence - self._offset - 1, 0)
+            candidates = self._records[begin:end]
         if wanted.newest_first:
             candidates.reverse()
         found: list[Record] = []
@@ -124,6 +130,21 @@ class MemoryStore:
                 return found[: wanted.limit]
             await checkpoint()
         return found
+
+    def _caused_by(self, causes: Sequence[int]) -> list[Record]:
+        self._by_cause.catch_up(self._records, self._offset, self._floor)
+        found = {sequence for cause in causes for sequence in self._by_cause.above(self._floor, cause)}
+        return [self._records[sequence - self._offset - 1] for sequence in sorted(found)]
+
+    async def last_sequences(self, keys: Sequence[str]) -> Mapping[str, int]:
+        """The sequence of the last event that each of some keys has."""
+        self._by_key.catch_up(self._records, self._offset, self._floor)
+        found = {key: self._by_key.above(self._floor, key) for key in keys}
+        return {key: sequences[-1] for key, sequences in found.items() if sequences}
+
+    async def ids(self, wanted: Sequence[str]) -> Mapping[str, int]:
+        """Those of some ids that an event has, with its sequence."""
+        return {id: self._by_id[id].sequence for id in wanted if id in self._by_id}
 
     async def consumers(self) -> Sequence[ConsumerState]:
         """The states of all consumers, by name."""

@@ -13,6 +13,7 @@ from typing import Final
 from asyncbus.errors import (
     NotAnEventStoreError,
     SchemaTooNewError,
+    SchemaTooOldError,
     StoreCorruptError,
 )
 from asyncbus.store.failures import no_write_ahead_log, translated
@@ -54,7 +55,7 @@ def prepare(path: Path, *, read_only: bool) -> None:
 
     Raises:
         StoreNotFoundError, StoreIsDirectoryError, StoreReadOnlyError, NotAnEventStoreError, SchemaTooNewError,
-        StoreCorruptError, StoreFullError, StoreFailedError
+        SchemaTooOldError, StoreCorruptError, StoreFullError, StoreFailedError
     """
     check_place(path, read_only=read_only)
     if not path.exists():
@@ -67,7 +68,9 @@ def prepare(path: Path, *, read_only: bool) -> None:
     latest = migrations()[-1][0]
     if found > latest:
         raise SchemaTooNewError(str(path), found, latest)
-    if found < latest and not read_only:
+    if found < latest:
+        if read_only:
+            raise SchemaTooOldError(str(path), found, latest)
         with closing(_connect(path, "rw")) as connection, translated(path):
             _migrate(connection, found)
             _checkpoint(connection)

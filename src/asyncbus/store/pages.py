@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -31,6 +31,7 @@ _SCAN: Final = 65_536
 _records = msgspec.json.Decoder(list[Record]).decode
 _texts = msgspec.json.Decoder(list[str]).decode
 _numbers = msgspec.json.Decoder(list[int]).decode
+_numbers_by_name = msgspec.json.Decoder(dict[str, int]).decode
 
 
 class _Question(msgspec.Struct, frozen=True):
@@ -84,7 +85,7 @@ class PageReader:
         None that is appended meanwhile: beside what is removed meanwhile, it would be the next one after a hole.
         """
         types = None
-        if wanted.key is None and not wanted.pattern.matches_all:
+        if wanted.key is None and wanted.causation_ids is None and not wanted.pattern.matches_all:
             types, head, _ = await self._types(wanted.pattern)
             if types is not None and not types:
                 return []
@@ -112,6 +113,18 @@ class PageReader:
                 damaged.sequence,
             )
         return {record.id: record for record in records if record.id is not None}
+
+    async def last_sequences(self, keys: Sequence[str]) -> Mapping[str, int]:
+        """The sequence of the last event that each of some keys has."""
+        return await self._numbers_by(statements.LAST_SEQUENCES, keys)
+
+    async def ids(self, wanted: Sequence[str]) -> Mapping[str, int]:
+        """Those of some ids that an event has, with its sequence."""
+        return await self._numbers_by(statements.IDS, wanted)
+
+    async def _numbers_by(self, sql: str, names: Sequence[str]) -> Mapping[str, int]:
+        [text] = await self._connection.row(sql, (msgspec.json.encode(names).decode(),))
+        return _numbers_by_name(text)
 
     def forget(self) -> None:
         """Drop what was read ahead."""

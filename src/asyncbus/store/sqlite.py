@@ -91,6 +91,8 @@ class SQLiteStore:
             read_only=self._read_only,
             backup=True,
             consumers=True,
+            keyed=True,
+            causes=True,
             batch_limit=statements.BATCH_LIMIT,
         )
 
@@ -101,8 +103,8 @@ class SQLiteStore:
 
         Raises:
             StoreLockedError, StoreNotFoundError, StoreIsDirectoryError, StoreReadOnlyError, NotAnEventStoreError,
-            SchemaTooNewError, UnsupportedFilesystemError, StoreCorruptError, StoreTruncatedError, StoreFullError,
-            StoreFailedError
+            SchemaTooNewError, SchemaTooOldError, UnsupportedFilesystemError, StoreCorruptError, StoreTruncatedError,
+            StoreFullError, StoreFailedError
         """
         async with AsyncExitStack() as resources:
             with translated(self._path):
@@ -117,7 +119,7 @@ class SQLiteStore:
             self._pages = PageReader(self._reader)
             queries = await self._connect(resources)
             self._queries = PageReader(queries)
-            self._kept = KeptReader(queries, self._path, read_only=self._read_only)
+            self._kept = KeptReader(queries, self._path)
             # What is read ahead goes first: it may hold an error, and that its connection.
             resources.callback(self._pages.forget)
             self._backups = Backups(self._path, self._reading_mode, self._gil)
@@ -242,6 +244,14 @@ class SQLiteStore:
     async def query(self, wanted: EventFilter) -> Sequence[Record]:
         """Read page by page on a connection of its own, so that a long query keeps no reader waiting."""
         return await self._queries.query(wanted)
+
+    async def last_sequences(self, keys: Sequence[str]) -> Mapping[str, int]:
+        """As `PageReader.last_sequences`, on the connection of pages: the writer waits for it."""
+        return await self._pages.last_sequences(keys)
+
+    async def ids(self, wanted: Sequence[str]) -> Mapping[str, int]:
+        """As `PageReader.ids`, on the connection of pages: the writer waits for it."""
+        return await self._pages.ids(wanted)
 
     async def consumers(self) -> Sequence[ConsumerState]:
         """As `KeptReader.consumers`."""

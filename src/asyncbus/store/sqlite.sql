@@ -75,3 +75,16 @@ CREATE TABLE dead_letters (
 
 -- In the order of their numbers, which is the order of pages.
 CREATE INDEX dead_letters_by_consumer ON dead_letters (consumer);
+
+-- migration 3
+
+-- Events with a shape, and what led to what. Columns that no event fills cost it nothing, nor do partial indexes.
+ALTER TABLE events ADD COLUMN version        INTEGER;  -- of the shape of its data, from 1 on
+ALTER TABLE events ADD COLUMN causation_id   INTEGER;  -- the sequence of the event that led to it
+ALTER TABLE events ADD COLUMN correlation_id TEXT;     -- what all events of one flow share
+
+CREATE INDEX events_by_causation ON events (causation_id) WHERE causation_id IS NOT NULL;
+
+ALTER TABLE dead_letters ADD COLUMN version        INTEGER;
+ALTER TABLE dead_letters ADD COLUMN causation_id   INTEGER;
+ALTER TABLE dead_letters ADD COLUMN correlation_id TEXT;

@@ -5,7 +5,10 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 from functools import cache
+from operator import attrgetter
 from typing import Any, Final, TypeAlias
+
+import msgspec
 
 from asyncbus.events import Record
 from asyncbus.filters import EventFilter
@@ -15,39 +18,53 @@ Bound = list[Any]
 Statement: TypeAlias = tuple[str, Sequence[Any]]
 """SQL, and what is bound to it."""
 
-_BARE: Final = ("time", "type", "data", "checksum")
-_FULL: Final = (*_BARE, "id", "key", "metadata")
+EXTRAS: Final = ("id", "key", "metadata", "version", "causation_id", "correlation_id")
+"""Columns that most events leave empty, in the order of `events.extras`."""
+
+_COLUMNS_OF_ALL: Final = ("time", "type", "data", "checksum")
 
 BATCH_LIMIT: Final = 4096
-"""Records of one INSERT: with seven columns they stay below the 32,766 variables that SQLite allows by default."""
+"""Records of one INSERT; fewer, where many of the extras are there."""
+
+_MAX_BOUND: Final = 32_766
+"""Variables of a statement that SQLite allows by default."""
 
 # Powers of two and three quarters of them: few statements to prepare and keep, and at most a third of one is padding.
 _LADDER: Final = sorted({1, 3} | {rows for step in range(1, 13) for rows in (2**step, 3 * 2**step // 4)})
 
 
 def inserts(records: Sequence[Record], first: int) -> list[Statement]:
-    """The statements that store the records of one batch, the first as sequence `first`."""
-    return [
-        insert(records[place : place + BATCH_LIMIT], first + place) for place in range(0, len(records), BATCH_LIMIT)
-    ]
-
-
-def insert(records: Sequence[Record], first: int) -> tuple[str, Bound]:
-    """One statement that stores up to `BATCH_LIMIT` records of one batch, the first as sequence `first`.
+    """The statements that store the records of one batch, the first as sequence `first`: mostly it is one.
 
     One multi-row statement is one step of SQLite, so the GIL is given back once a batch and not once a row, and in
     autocommit mode it is whole or not at all. Rows of NULL pad it to the next rung of a ladder of prepared statements.
+    Of the extras it has the columns that some record needs.
     """
-    bare = not any(record.id or record.key or record.metadata for record in records)
+    present: tuple[str, ...] = ()
+    if any(r.id or r.key or r.metadata or r.version or r.causation_id or r.correlation_id for r in records):
+        present = tuple(column for column in EXTRAS if any(map(attrgetter(column), records)))
+    limit = min(BATCH_LIMIT, _most_rows(len(_COLUMNS_OF_ALL) + len(present)))
+    return [
+        _inserting(records[place : place + limit], first + place, present) for place in range(0, len(records), limit)
+    ]
+
+
+@cache
+def _most_rows(columns: int) -> int:
+    return max(rows for rows in _LADDER if rows * columns < _MAX_BOUND)
+
+
+def _inserting(records: Sequence[Record], first: int, present: tuple[str, ...]) -> tuple[str, Bound]:
     rows = _LADDER[bisect_left(_LADDER, len(records))]
+    columns = (*_COLUMNS_OF_ALL, *present)
     recorded_at = records[0].recorded_at
     bound: Bound = [recorded_at]
+    # One value where one is asked for, else a tuple: as `attrgetter` has it.
+    extra = attrgetter(*present) if present else None
     for sequence, record in enumerate(records, first):
-        checksum = record.checksum ^ recorded_at ^ sequence
-        bound += (record.time, record.type, record.data, checksum)
-        if not bare:
-            bound += (record.id, record.key, record.metadata)
-    columns = _BARE if bare else _FULL
+        bound += (record.time, record.type, record.data, record.checksum ^ recorded_at ^ sequence)
+        if extra is not None:
+            bound += extra(record) if len(present) > 1 else (extra(record),)
     bound += (None,) * (len(columns) * (rows - len(records)))
     return _insert(rows, columns), bound
 
@@ -62,7 +79,7 @@ def _insert(rows: int, columns: tuple[str, ...]) -> str:
     )
 
 
-_COLUMNS: Final = "sequence, recorded_at, time, type, data, checksum, id, key, metadata"
+_COLUMNS: Final = f"sequence, recorded_at, time, type, data, checksum, {', '.join(EXTRAS)}"
 
 EVENTS: Final = (
     f"SELECT {_COLUMNS} FROM events NOT INDEXED WHERE sequence > ? AND sequence <= ? ORDER BY sequence LIMIT ?"
@@ -77,7 +94,7 @@ _HEAD_AND_FLOOR: Final = (
 RECORD: Final = (
     "json_array(sequence, recorded_at, time, type,"
     " CASE typeof(data) WHEN 'blob' THEN json_array(hex(data)) ELSE data END,"
-    " checksum, id, key, metadata)"
+    f" checksum, {', '.join(EXTRAS)})"
 )
 """An event as JSON; bytes, which JSON cannot hold, stand as ["hex"]."""
 
@@ -129,6 +146,7 @@ def page(
         ("time >= ?", wanted.since),
         ("time < ?", wanted.until),
         ("key = ?", wanted.key),
+        ("causation_id IN (SELECT value FROM json_each(?))", _json(wanted.causation_ids)),
     ]
     clauses = [sql for sql, value in conditions if value is not None] or ["TRUE"]
     bound: Bound = [value for _, value in conditions if value is not None]
@@ -144,7 +162,13 @@ def page(
             bound += [text for low, high in ranges for text in (low, high)]
         rows = f"SELECT {_COLUMNS} FROM events WHERE {' AND '.join(clauses)}"
     order = "DESC" if wanted.newest_first else "ASC"
-    return _PAGE.format(rows=f"{rows} ORDER BY sequence {order} LIMIT ?"), [*bound, limit]
+    # The unary plus: the few that an event has led to are gathered and sorted, and not looked for among all.
+    by = "sequence" if wanted.causation_ids is None else "+sequence"
+    return _PAGE.format(rows=f"{rows} ORDER BY {by} {order} LIMIT ?"), [*bound, limit]
+
+
+def _json(values: Sequence[Any] | None) -> str | None:
+    return None if values is None else msgspec.json.encode(values).decode()
 
 
 def sequences(page: str) -> str:
@@ -174,6 +198,19 @@ HEAD: Final = f"SELECT {_HEAD_AND_FLOOR}, log_id FROM log"
 
 BY_ID: Final = _PAGE.format(rows=f"SELECT {_COLUMNS} FROM events WHERE id IN (SELECT value FROM json_each(?))")
 """The events that have one of some ids, given as JSON."""
+
+LAST_SEQUENCES: Final = (
+    "SELECT json_group_object(key, last) FROM (SELECT value AS key,"
+    " (SELECT max(sequence) FROM events WHERE key = wanted.value) AS last FROM json_each(?) AS wanted)"
+    " WHERE last IS NOT NULL"
+)
+"""The last sequence of each of some keys, given as JSON: one look-up in the index each."""
+
+IDS: Final = (
+    "SELECT json_group_object(id, sequence) FROM (SELECT id, sequence FROM events"
+    " WHERE id IN (SELECT value FROM json_each(?)))"
+)
+"""Those of some ids that an event has, with its sequence."""
 
 RECORD_REMOVAL: Final = (
     "INSERT INTO removals (first, last, removed_at, reason)"

@@ -76,7 +76,7 @@ def verify(path: str | os.PathLike[str]) -> Verification:
     Raises:
         InvalidOptionError: `path` is no path.
         StoreNotFoundError, StoreIsDirectoryError, StoreReadOnlyError, NotAnEventStoreError, SchemaTooNewError,
-        StoreLockedError, StoreFailedError: the file cannot be opened or read.
+        SchemaTooOldError, StoreLockedError, StoreFailedError: the file cannot be opened or read.
     """
     return look_through(path, is_alone=False)
 

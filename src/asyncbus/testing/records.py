@@ -26,18 +26,30 @@ def record(
     id: str | None = None,
     key: str | None = None,
     metadata: Mapping[str, Any] | None = None,
+    version: int | None = None,
+    causation_id: int | None = None,
+    correlation_id: str | None = None,
     time: int = MOMENT,
     recorded_at: int = MOMENT,
 ) -> Record:
     """An event as `EventStore.append` gets it: checked, encoded and checksummed, without a sequence yet.
 
     Args:
-        type, data, id, key, metadata: as for `EventBus.publish`.
+        type, data, id, key, metadata, version, causation_id, correlation_id: as for `EventBus.publish`.
         time: when it occurred, in microseconds since 1970 UTC.
         recorded_at: when it is recorded, the same; all records of one batch have the same, as the writer sets it, and
             it never decreases from one batch to the next.
     """
-    submission = Encoder(2**31, lambda: time).submission(type, data, id, key, metadata)
+    submission = Encoder(2**31, lambda: time).submission(
+        type,
+        data,
+        id,
+        key,
+        metadata,
+        version=version,
+        causation_id=causation_id,
+        correlation_id=correlation_id,
+    )
     submission.recorded_at = recorded_at
     return Record(**{name: getattr(submission, name) for name in Record.__struct_fields__})
 

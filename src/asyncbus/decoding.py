@@ -1,0 +1,120 @@
+"""What a reader gets as the data of an event: an instance of its class, by upcasts where it is older, or plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NoReturn, TypeAlias, get_args
+
+import msgspec
+
+from asyncbus.catalog import CATALOG, Upcast
+from asyncbus.errors import InvalidOptionError, NewerVersionError, PayloadError
+from asyncbus.events import Event, Record, json_decode
+from asyncbus.patterns import TYPE_CACHE_LIMIT, Pattern
+from asyncbus.shapes import Shape
+
+WhenNewer: TypeAlias = Literal["raw", "refuse"]
+"""What becomes of an event that is stored in a newer version than the program knows."""
+
+Decode: TypeAlias = Callable[[Any], Any]
+
+
+class Decoding:
+    """Which decoder an event gets, by its type and the version it is stored in.
+
+    Args:
+        shapes: event type → the class that was asked for. Of other types, what has a version is an instance of the
+            newest class that is declared, if any.
+        when_newer: what becomes of events newer than that; None: refused where a class was asked for, else raw.
+    """
+
+    def __init__(self, shapes: Mapping[str, Shape], when_newer: WhenNewer | None = None) -> None:
+        self._shapes = shapes
+        self._when_newer = when_newer
+        self.is_plain = not shapes
+        self._known: dict[tuple[str, int | None], Decode] = {}
+        self._changes = CATALOG.changes
+
+    def event(self, record: Record) -> Event[Any]:
+        """The event of a record."""
+        if record.version is None and self.is_plain:
+            return Event(record)
+        return Event(record, self._decoder(record.type, record.version))
+
+    def _decoder(self, type: str, version: int | None) -> Decode:
+        if self._changes != CATALOG.changes or len(self._known) >= TYPE_CACHE_LIMIT:
+            self._known.clear()
+            self._changes = CATALOG.changes
+        decode = self._known.get((type, version))
+        if decode is None:
+            decode = self._known[type, version] = self._find(type, version)
+        return decode
+
+    def _find(self, type: str, version: int | None) -> Decode:
+        shape = self._shapes.get(type)
+        when_newer = self._when_newer or ("raw" if shape is None else "refuse")
+        if shape is None:
+            shape = None if version is None else CATALOG.newest(type)
+        if shape is None:
+            return json_decode
+        upcasts = CATALOG.upcasts(type)
+        stored = min(upcasts, default=shape.version) if version is None else version
+        if stored > shape.version:
+            return json_decode if when_newer == "raw" else _refusing(type, stored, shape.version)
+        if stored == shape.version:
+            return shape.read
+        return _upcasting(shape, stored, [upcasts.get(step) for step in range(stored, shape.version)])
+
+
+PLAIN = Decoding({})
+"""For who asked for no class."""
+
+
+def select(pattern: object, when_newer: WhenNewer | None = None) -> tuple[Pattern, Decoding]:
+    """The pattern of what somebody asks for, and how it is decoded.
+
+    Raises:
+        InvalidPatternError, InvalidOptionError
+    """
+    wanted, shapes = CATALOG.wanted(pattern)
+    if when_newer is None:
+        return wanted, Decoding(shapes) if shapes else PLAIN
+    if when_newer not in get_args(WhenNewer):
+        raise InvalidOptionError("when_newer", " or ".join(f'"{name}"' for name in get_args(WhenNewer)), when_newer)
+    return wanted, Decoding(shapes, when_newer)
+
+
+def _refusing(type: str, stored: int, known: int) -> Decode:
+    def refuse(_: object) -> NoReturn:
+        """Of any event of that version."""
+        raise NewerVersionError(type, stored, known)
+
+    return refuse
+
+
+def _upcasting(shape: Shape, stored: int, steps: list[Upcast | None]) -> Decode:
+    def read(text: str | bytes) -> Any:
+        """The instance, by one upcast after the other."""
+        if isinstance(text, bytes):
+            return shape.read(text)
+        data = json_decode(text)
+        for version, step in enumerate(steps, stored):
+            if step is None:
+                raise PayloadError(
+                    "$",
+                    f"{shape.type} is stored in version {stored}, and no upcast leads on from version {version} to"
+                    f" {shape.version}, that of {shape.name}",
+                )
+            data = _stepped(shape.type, version, step, data)
+        return shape.convert(data)
+
+    return read
+
+
+def _stepped(type: str, version: int, step: Upcast, data: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return step(data)
+    except (msgspec.DecodeError, RecursionError):
+        raise
+    except Exception as error:
+        raise PayloadError("$", f"the upcast of {type} from version {version} raised {error!r}") from error

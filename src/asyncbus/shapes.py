@@ -1,0 +1,135 @@
+"""The shape of an event's data: how instances of a class become JSON, and JSON instances again."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import re
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any, Final
+
+import msgspec
+
+from asyncbus.codec import json_encode
+from asyncbus.errors import EventDefinitionError, PayloadError
+
+_PLACE: Final = re.compile(r" - at `(?P<path>\$[^`]*)`$")
+
+
+class Shape:
+    """One class, declared as the data of an event type in one version.
+
+    Args:
+        type: the event type.
+        version: from 1 on.
+        cls: a dataclass, a msgspec Struct, an attrs class or a pydantic model.
+
+    Raises:
+        EventDefinitionError: it is none of them, or has fields that cannot be read back from JSON.
+    """
+
+    def __init__(self, type: str, version: int, cls: type) -> None:
+        self.type = type
+        self.version = version
+        self.cls = cls
+        self.is_pydantic = hasattr(cls, "model_validate_json") and hasattr(cls, "model_json_schema")
+        self.encode: Callable[[Any], bytes] = _encode_model if self.is_pydantic else json_encode
+        is_known = (
+            self.is_pydantic
+            or dataclasses.is_dataclass(cls)
+            or hasattr(cls, "__attrs_attrs__")
+            or issubclass(cls, msgspec.Struct)
+        )
+        if not is_known:
+            raise EventDefinitionError(
+                f"{self.name} is no dataclass, msgspec Struct, attrs class or pydantic model; decorate it with"
+                " @dataclass below @asyncbus.event"
+            )
+        with contextlib.suppress(NameError):  # it may name a class that comes later: found when the first event is read
+            _ = self._decode
+
+    @property
+    def name(self) -> str:
+        """Of the class, as errors show it."""
+        return f"{self.cls.__module__}.{self.cls.__qualname__}"
+
+    @cached_property
+    def _decode(self) -> Callable[[str], Any]:
+        if self.is_pydantic:
+            return _model_reader(self.cls)
+        try:
+            return msgspec.json.Decoder(self.cls).decode
+        except TypeError as error:
+            raise EventDefinitionError(f"{self.name} cannot be an event: {error}") from error
+
+    def read(self, text: str | bytes) -> Any:
+        """The instance that stored JSON is; strictly: what is not of the field's type is refused, not converted.
+
+        Raises:
+            PayloadError: with the path of the offending field.
+        """
+        if text.__class__ is bytes:
+            raise PayloadError("$", f"expected a {self.name}, found bytes")
+        try:
+            return self._decode(text)  # type: ignore[arg-type]  # it is no bytes
+        except PayloadError:
+            raise
+        except Exception as error:  # a class may check itself
+            raise self.misfit(error) from error
+
+    def convert(self, data: Any) -> Any:
+        """The instance that plain data is, as `read` does it."""
+        if self.is_pydantic:
+            return self.read(json_encode(data).decode())
+        try:
+            return msgspec.convert(data, self.cls, str_keys=True)
+        except Exception as error:
+            raise self.misfit(error) from error
+
+    def misfit(self, error: Exception) -> PayloadError:
+        """The error of data that the class does not take, with the path of the offending field."""
+        if isinstance(error, RecursionError):
+            return PayloadError("$", f"cannot be decoded: {error}")
+        if self.is_pydantic and hasattr(error, "errors"):
+            return _of_model(self.name, error)
+        text = str(error)
+        place = _PLACE.search(text)
+        path, reason = (place["path"], text[: place.start()]) if place else ("$", text)
+        return PayloadError(path, f"does not fit {self.name}: {reason}")
+
+    def json_schema(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The JSON Schema of the class, and the schemas it refers to, by name (`#/$defs/…`)."""
+        if self.is_pydantic:
+            schema = dict(self.cls.model_json_schema(mode="serialization"))  # type: ignore[attr-defined]
+            return schema, schema.pop("$defs", {})
+        (schema,), components = msgspec.json.schema_components([self.cls], ref_template="#/$defs/{name}")
+        own = schema.get("$ref", "").removeprefix("#/$defs/")
+        if own in components and not _refers(components, own):
+            schema = components.pop(own)
+        return schema, components
+
+
+def _refers(components: dict[str, Any], name: str) -> bool:
+    return f'"#/$defs/{name}"' in msgspec.json.encode(components).decode()
+
+
+def _encode_model(model: Any) -> bytes:
+    encoded: bytes = model.__pydantic_serializer__.to_json(model)
+    return encoded
+
+
+def _model_reader(cls: Any) -> Callable[[str], Any]:
+    validate = cls.__pydantic_validator__.validate_json
+
+    def read(text: str) -> Any:
+        """Of one event."""
+        return validate(text, strict=True)
+
+    return read
+
+
+def _of_model(name: str, error: Any) -> PayloadError:
+    first = error.errors(include_url=False)[0]
+    path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in first["loc"])
+    return PayloadError(f"${path}", f"does not fit {name}: {first['msg']}")
