@@ -201,6 +201,8 @@ BUILTIN_OF: dict[type[AsyncBusError], set[type[Exception]]] = {
     errors.InvalidHandlerError: {TypeError},
     errors.PayloadError: {ValueError},
     errors.PayloadTooLargeError: {ValueError},
+    errors.NewerVersionError: {ValueError},
+    errors.EventDefinitionError: {TypeError},
     errors.BatchTooLargeError: {ValueError},
     errors.StartBeyondHeadError: {ValueError},
     errors.HandlerTimeoutError: {TimeoutError, OSError},

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from types import UnionType
 from typing import Any, Final, TypeAlias, TypeVar, Union, get_args, get_origin
 
+from asyncbus.asyncapi import document
 from asyncbus.errors import BrokenUpcastsError, EventDefinitionError, InvalidPatternError, InvalidTypeError
 from asyncbus.events import MAX_VERSION, check_type
 from asyncbus.options import check_count
@@ -85,6 +86,37 @@ class Catalog:
 
     def __len__(self) -> int:
         return len(self._by_class)
+
+    def schema(self, wanted: str | type, version: int | None = None) -> dict[str, Any]:
+        """The JSON Schema (draft 2020-12) of the data of an event type.
+
+        Args:
+            wanted: the event type, or its class.
+            version: of the type; None: the newest.
+
+        Raises:
+            InvalidTypeError: it has no class, or none in that version.
+        """
+        if isinstance(wanted, str):
+            shapes = self._by_type.get(wanted, {})
+            shape = shapes.get(max(shapes, default=0) if version is None else version)
+        else:
+            shape = self._by_class.get(wanted)
+        if shape is None:
+            raise InvalidTypeError(
+                wanted, f"no class is declared for it{'' if version is None else ' in this version'}"
+            )
+        schema, components = shape.json_schema()
+        head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": shape.cls.__name__}
+        return head | schema | ({"$defs": components} if components else {})
+
+    def asyncapi(self, *, title: str = "events", version: str = "1.0.0") -> dict[str, Any]:
+        """All that is declared as an AsyncAPI 3 document, ready for `json.dumps`.
+
+        Args:
+            title, version: of the program that publishes these events.
+        """
+        return document(self, title, version)
 
     def shape_of(self, instance: object) -> Shape:
         """What is declared of the class of a typed event.

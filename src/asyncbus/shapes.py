@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import inspect
 import re
 from collections.abc import Callable
 from functools import cached_property
@@ -54,6 +55,13 @@ class Shape:
         """Of the class, as errors show it."""
         return f"{self.cls.__module__}.{self.cls.__qualname__}"
 
+    @property
+    def doc(self) -> str:
+        """What the class says of itself; "" where that is nothing."""
+        said = inspect.cleandoc(self.cls.__doc__ or "")
+        # A dataclass without a word of its own has its signature there.
+        return "" if said.startswith(f"{self.cls.__name__}(") else said
+
     @cached_property
     def _decode(self) -> Callable[[str], Any]:
         if self.is_pydantic:
@@ -99,7 +107,7 @@ class Shape:
         return PayloadError(path, f"does not fit {self.name}: {reason}")
 
     def json_schema(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The JSON Schema of the class, and the schemas it refers to, by name (`#/$defs/…`)."""
+        """The JSON Schema of the class, and the schemas it refers to, by name (`#/$defs/NAME`)."""
         if self.is_pydantic:
             schema = dict(self.cls.model_json_schema(mode="serialization"))  # type: ignore[attr-defined]
             return schema, schema.pop("$defs", {})

@@ -1,5 +1,6 @@
 """What `SQLiteStore` keeps for consumers, beyond the contract: in its file, when that is old, damaged or full."""
 
+import asyncio
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -37,7 +38,7 @@ def make_old_log(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_a_log_from_before_consumers_keeps_its_events_and_can_keep_consumers(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make_old_log(path, monkeypatch)
+    await asyncio.to_thread(make_old_log, path, monkeypatch)
     async with opened(path) as store:
         events, _ = await read_all(store)
         assert sequences(events) == [1, 2, 3]
@@ -54,7 +55,7 @@ async def test_a_log_from_before_consumers_keeps_its_events_and_can_keep_consume
 async def test_an_older_log_is_not_read_before_somebody_has_migrated_it(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make_old_log(path, monkeypatch)
+    await asyncio.to_thread(make_old_log, path, monkeypatch)
     with pytest.raises(SchemaTooOldError, match="open it for writing once"):
         async with opened(path, read_only=True):
             pass

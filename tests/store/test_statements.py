@@ -97,14 +97,18 @@ def test_what_no_event_of_a_batch_has_is_not_bound(options: dict[str, Any], colu
 
 @pytest.mark.fault(24)
 def test_inserting_binds_everything_that_a_user_gives() -> None:
-    plain, _ = statements.insert(full(len(HOSTILE)), 1)
-    hostile = [record("a.b", text, id=text, key=text, metadata={text: text}) for text in HOSTILE]
+    [(plain, _)] = statements.inserts(full(len(HOSTILE)), 1)
+    options = {"version": 1, "causation_id": 1}
+    hostile = [
+        record("a.b", text, id=text, key=text, metadata={text: text}, correlation_id=text, **options)
+        for text in HOSTILE
+    ]
 
-    statement, bound = statements.insert(hostile, 1)
+    [(statement, bound)] = statements.inserts(hostile, 1)
 
     assert statement == plain
     for text in HOSTILE:
-        assert bound.count(text) == 2
+        assert bound.count(text) == 3
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------
