@@ -134,7 +134,7 @@ PATTERNS: list[tuple[object, str]] = [
 @pytest.mark.asyncio
 @pytest.mark.parametrize(("pattern", "named"), PATTERNS, ids=[f"{number}" for number in range(len(PATTERNS))])
 async def test_a_bad_pattern_is_named(pattern: Any, named: str, bus: EventBus) -> None:
-    def on(pattern: Any) -> None:
+    def on(pattern: str) -> None:
         bus.on(pattern)(lambda event: None)
 
     for use in (bus.subscribe, on, bus.replay, bus.recent, bus.wait_for):
@@ -387,7 +387,7 @@ async def test_the_errors_of_bad_input_can_be_copied_and_pickled(bus: EventBus) 
         lambda: bus.subscribe("**"),
         lambda: bus.subscribe("a", capacity=0),
         lambda: bus.subscribe("a", start=100),
-        lambda: bus.subscribe("a", 5),  # type: ignore[arg-type]
+        lambda: bus.subscribe("a", 5),  # type: ignore[call-overload]
     ):
         with pytest.raises(AsyncBusError) as caught:
             call()

@@ -33,7 +33,7 @@ class ConsumeOptions(TypedDict, total=False):
     """The options of `EventBus.consume`, which documents them."""
 
     start: Start
-    retry: Retry
+    retry: Retry | None
     timeout: float | None
     concurrency: int
     max_in_flight: int

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from random import random
-from typing import Any, TypeVar, Unpack
+from typing import Any, TypeAlias, TypeVar, Unpack, overload
 
 from asyncbus.consumer import Consumer
 from asyncbus.consumer_options import (
@@ -16,9 +16,12 @@ from asyncbus.consumer_options import (
     check_consumer_name,
     check_options,
 )
+from asyncbus.decoding import Wanted as Selection
 from asyncbus.decoding import WhenNewer, select
+from asyncbus.delivery import Delivery
 from asyncbus.effects.base import Effects
 from asyncbus.errors import StoreReadOnlyError, UnsupportedFeatureError
+from asyncbus.events import Event
 from asyncbus.feed import Feed
 from asyncbus.lanes import Order
 from asyncbus.options import Start, check_priority
@@ -32,6 +35,10 @@ from asyncbus.surroundings import Surroundings
 from asyncbus.working import ConsumerHandler
 
 H = TypeVar("H", bound=ConsumerHandler)
+T = TypeVar("T")
+
+HandlerOf: TypeAlias = Callable[[Event[T]], Any] | Callable[[Event[T], Delivery[T]], Any]
+"""A handler of the events of one class, with or without their deliveries."""
 
 
 class Consuming(Subscribing, Publishing):
@@ -39,6 +46,24 @@ class Consuming(Subscribing, Publishing):
 
     _saving: Saving
     _consumers: Registry | None
+
+    @overload
+    def consume(
+        self,
+        name: str,
+        pattern: type[T],
+        handler: HandlerOf[T] | None = None,
+        **options: Unpack[ConsumeOptions],
+    ) -> Consumer[T]: ...
+
+    @overload
+    def consume(
+        self,
+        name: str,
+        pattern: Selection,
+        handler: ConsumerHandler | None = None,
+        **options: Unpack[ConsumeOptions],
+    ) -> Consumer: ...
 
     def consume(
         self,
@@ -59,7 +84,7 @@ class Consuming(Subscribing, Publishing):
         shared: bool = False,
         priority: int = 0,
         when_newer: WhenNewer | None = None,
-    ) -> Consumer:
+    ) -> Consumer[Any]:
         """Consume events under a name that is remembered: what is owed comes again until it is done.
 
         Each matching event is handed out at least once, in ascending sequence, except where it is tried again; it is
@@ -138,7 +163,15 @@ class Consuming(Subscribing, Publishing):
             consumer.start()
         return consumer
 
-    def consumer(self, name: str, pattern: object, **options: Unpack[ConsumeOptions]) -> Callable[[H], H]:
+    @overload
+    def consumer(
+        self, name: str, pattern: type[T], **options: Unpack[ConsumeOptions]
+    ) -> Callable[[HandlerOf[T]], HandlerOf[T]]: ...
+
+    @overload
+    def consumer(self, name: str, pattern: Selection, **options: Unpack[ConsumeOptions]) -> Callable[[H], H]: ...
+
+    def consumer(self, name: str, pattern: Any, **options: Unpack[ConsumeOptions]) -> Callable[[H], H]:
         """Consume with the decorated function as handler; it stays the function it is.
 
         Args:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from types import UnionType
 from typing import Any, Literal, NoReturn, TypeAlias, get_args
 
 import msgspec
@@ -12,6 +13,9 @@ from asyncbus.errors import InvalidOptionError, NewerVersionError, PayloadError
 from asyncbus.events import Event, Record, json_decode
 from asyncbus.patterns import TYPE_CACHE_LIMIT, Pattern
 from asyncbus.shapes import Shape
+
+Wanted: TypeAlias = "str | Pattern | Iterable[str | type] | UnionType"
+"""What type checkers take where no single class is asked for."""
 
 WhenNewer: TypeAlias = Literal["raw", "refuse"]
 """What becomes of an event that is stored in a newer version than the program knows."""

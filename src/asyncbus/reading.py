@@ -6,12 +6,12 @@ import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from copy import copy
 from datetime import datetime
-from typing import Final
+from typing import Final, TypedDict, TypeVar, Unpack, overload
 
 from msgspec.structs import replace
 
 from asyncbus.clock import Clock
-from asyncbus.decoding import Decoding, select
+from asyncbus.decoding import Decoding, Wanted, select
 from asyncbus.errors import (
     AsyncBusError,
     BusClosedError,
@@ -26,9 +26,12 @@ from asyncbus.history import History, ask
 from asyncbus.inbox import Inbox
 from asyncbus.lineage import Lineage, lineage
 from asyncbus.options import Start, bound, check_count, check_handler, check_seconds, check_start
+from asyncbus.pacing import Pace
 from asyncbus.patterns import Pattern
 from asyncbus.receiving import FIRST_PAGE
 from asyncbus.store.base import BackupStore, EventStore
+
+T = TypeVar("T")
 
 NOT_OPEN: Final = "the bus is not open; use it inside `async with bus:`"
 CLOSED: Final = "the bus is closed"
@@ -37,6 +40,19 @@ _QUERY_PAGE: Final = 1000
 
 _REPLAY_PAGE: Final = 16_384
 """Events of a replay's longest page: beside a busy loop each page costs some of its turns."""
+
+
+class QueryOptions(TypedDict, total=False):
+    """The options of `EventBus.query`, which documents them."""
+
+    start: int | datetime | None
+    stop: int | datetime | None
+    since: datetime | None
+    until: datetime | None
+    key: str | None
+    where: Callable[[Event], object] | None
+    limit: int | None
+    newest_first: bool
 
 
 class Reading:
@@ -50,6 +66,26 @@ class Reading:
     _was_entered: bool
     _is_open: bool
     _failure: AsyncBusError | None
+
+    @overload
+    def replay(
+        self,
+        pattern: type[T],
+        *,
+        start: Start = "earliest",
+        stop: int | datetime | None = None,
+        speed: float | None = None,
+    ) -> AsyncIterator[Event[T]]: ...
+
+    @overload
+    def replay(
+        self,
+        pattern: Wanted = "*",
+        *,
+        start: Start = "earliest",
+        stop: int | datetime | None = None,
+        speed: float | None = None,
+    ) -> AsyncIterator[Event]: ...
 
     def replay(
         self,
@@ -100,7 +136,7 @@ class Reading:
     async def _paced(
         self, pages: AsyncIterator[Sequence[Record]], decoding: Decoding, stop_at: int | None, speed: float | None
     ) -> AsyncIterator[Event]:
-        pace = None if speed is None else _Pace(self._clock, speed)
+        pace = None if speed is None else Pace(self._clock, speed)
         async for records in pages:
             for record in records:
                 if stop_at is not None and record.recorded_at >= stop_at:
@@ -108,6 +144,12 @@ class Reading:
                 if pace is not None:
                     await pace.wait_for(record)
                 yield decoding.event(record)
+
+    @overload
+    async def query(self, pattern: type[T], **options: Unpack[QueryOptions]) -> list[Event[T]]: ...
+
+    @overload
+    async def query(self, pattern: Wanted = "*", **options: Unpack[QueryOptions]) -> list[Event]: ...
 
     async def query(
         self,
@@ -166,6 +208,12 @@ class Reading:
             chunk = (
                 replace(chunk, stop_sequence=last) if wanted.newest_first else replace(chunk, start_sequence=last + 1)
             )
+
+    @overload
+    def recent(self, pattern: type[T]) -> list[Event[T]]: ...
+
+    @overload
+    def recent(self, pattern: Wanted = "*") -> list[Event]: ...
 
     def recent(self, pattern: object = "*") -> list[Event]:
         """The matching ones of the last `recent_capacity` events of this run, from memory, ascending."""
@@ -251,20 +299,3 @@ class Reading:
         if self._forked is not None:
             return copy(self._forked)
         return BusClosedError(CLOSED if self._was_entered else NOT_OPEN)
-
-
-class _Pace:
-    """Keeps the recorded spacing between events, without adding up what each wait is off."""
-
-    def __init__(self, clock: Clock, speed: float) -> None:
-        self._clock = clock
-        self._speed = speed
-        self._began: float | None = None
-        self._first = 0
-
-    async def wait_for(self, record: Record) -> None:
-        """Wait until it is time for `record`."""
-        if self._began is None:
-            self._began, self._first = self._clock.monotonic(), record.time
-        due = self._began + (record.time - self._first) / 1e6 / self._speed
-        await self._clock.sleep(max(due - self._clock.monotonic(), 0))

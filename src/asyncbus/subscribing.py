@@ -7,9 +7,9 @@ import logging
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from copy import copy
-from typing import Any, TypedDict, TypeVar, Unpack
+from typing import Any, TypedDict, TypeVar, Unpack, overload
 
-from asyncbus.decoding import WhenNewer, select
+from asyncbus.decoding import Wanted, WhenNewer, select
 from asyncbus.errors import (
     AsyncBusError,
     BusClosedError,
@@ -36,6 +36,8 @@ from asyncbus.subscription import Subscription
 log = logging.getLogger("asyncbus")
 
 H = TypeVar("H", bound=Handler)
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 class SubscribeOptions(TypedDict, total=False):
@@ -62,6 +64,19 @@ class Subscribing(Reading):
     _closing: Shielded | None
     _failure: AsyncBusError | None
 
+    @overload
+    def subscribe(
+        self,
+        pattern: type[T],
+        handler: Callable[[Event[T]], Any] | None = None,
+        **options: Unpack[SubscribeOptions],
+    ) -> Subscription[T]: ...
+
+    @overload
+    def subscribe(
+        self, pattern: Wanted, handler: Handler | None = None, **options: Unpack[SubscribeOptions]
+    ) -> Subscription: ...
+
     def subscribe(
         self,
         pattern: object,
@@ -73,7 +88,7 @@ class Subscribing(Reading):
         where: Callable[[Event], object] | None = None,
         priority: int = 0,
         when_newer: WhenNewer | None = None,
-    ) -> Subscription:
+    ) -> Subscription[Any]:
         """Receive events, from the call on: an event accepted afterwards is seen.
 
         Before the bus is opened this registers a subscription that begins when it opens.
@@ -134,7 +149,15 @@ class Subscribing(Reading):
         self._subscriptions[subscription] = handler
         return subscription
 
-    def on(self, pattern: object, **options: Unpack[SubscribeOptions]) -> Callable[[H], H]:
+    @overload
+    def on(
+        self, pattern: type[T], **options: Unpack[SubscribeOptions]
+    ) -> Callable[[Callable[[Event[T]], R]], Callable[[Event[T]], R]]: ...
+
+    @overload
+    def on(self, pattern: Wanted, **options: Unpack[SubscribeOptions]) -> Callable[[H], H]: ...
+
+    def on(self, pattern: Any, **options: Unpack[SubscribeOptions]) -> Callable[[H], H]:
         """Subscribe the decorated function as a handler; it stays the function it is.
 
         Args:
@@ -151,9 +174,29 @@ class Subscribing(Reading):
 
         return register
 
+    @overload
     def wait_for(
         self,
-        pattern: object,
+        pattern: type[T],
+        where: Callable[[Event[T]], object] | None = None,
+        *,
+        timeout: float | None = None,
+        start: Start = "latest",
+    ) -> Awaitable[Event[T]]: ...
+
+    @overload
+    def wait_for(
+        self,
+        pattern: Wanted,
+        where: Callable[[Event], object] | None = None,
+        *,
+        timeout: float | None = None,
+        start: Start = "latest",
+    ) -> Awaitable[Event]: ...
+
+    def wait_for(
+        self,
+        pattern: Any,
         where: Callable[[Event], object] | None = None,
         *,
         timeout: float | None = None,

@@ -1,6 +1,7 @@
 """Durable consumers after an unclean end: what may have caused it runs alone, and nobody pays for another's crash."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,9 +31,9 @@ async def left_in_flight(log: Log, folder: Path, *keys: str | None, hold: tuple[
     return found
 
 
-def careful(bus: EventBus, handler: Handler, **options: object) -> Consumer:
+def careful(bus: EventBus, handler: Handler, **options: Any) -> Consumer:
     """One that would have ten events in flight, if it might."""
-    return bus.consume("one", "a", handler, **{"concurrency": 10, **options})  # type: ignore[arg-type]  # told by keyword
+    return bus.consume("one", "a", handler, **{"concurrency": 10, **options})
 
 
 @pytest.mark.fault(62)

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import shutil
 from pathlib import Path
+from typing import Any
 
 import aiosqlite
 import pytest
@@ -137,7 +138,7 @@ async def test_a_holder_whose_name_was_taken_over_stores_nothing_more_and_ends(l
 
 @pytest.mark.parametrize("found", ["b", "a.*", "*", ("a", "b")])
 async def test_another_pattern_for_a_name_is_an_error_that_says_what_to_do(
-    found: object, log: Log, caplog: pytest.LogCaptureFixture
+    found: Any, log: Log, caplog: pytest.LogCaptureFixture
 ) -> None:
     handler = Handler()
     async with log.bus() as bus:

@@ -126,7 +126,7 @@ async def test_a_handler_that_was_called_already_is_no_handler(bus: EventBus) ->
 
     called = handle(None)
     with pytest.raises(InvalidHandlerError, match="coroutine"):
-        bus.subscribe("a", called)  # type: ignore[arg-type]  # the parentheses too many
+        bus.subscribe("a", called)  # type: ignore[call-overload]  # the parentheses too many
     called.close()
     await untouched(bus)
 

@@ -70,6 +70,9 @@ def _of_attempt(world: World, attempt: Attempt, found: list[list[int]]) -> Itera
                 yield f"{what} was acknowledged with the sequence of {row}"
         return
     first = found[0][0] if found[0] else 0
+    causes = {world.ledger.rows[sequence].causation_id for sequences in found for sequence in sequences}
+    if causes - {attempt.cause}:
+        yield f"{what} follows from {causes} and not from {attempt.cause}"
     torn = found != ([[first + place] for place in range(len(found))] if first else [[]] * len(found))
     if torn:
         yield f"{what} was stored as {found}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from random import Random
 from typing import Any, Final, TypeVar
 
@@ -43,6 +43,8 @@ class Row(Struct, frozen=True):
     data: str | bytes
     recorded_at: int
     id: str | None
+    key: str | None = None
+    causation_id: int | None = None
 
 
 class Ledger:
@@ -50,11 +52,13 @@ class Ledger:
 
     Attributes:
         rows: by sequence.
-        given: the data of all that the writer ever handed to the store.
+        given: the data of all that the writer ever handed to the store, or asked it about.
+        taken: gives the data of what the writer has taken.
         floor: all up to it was removed.
         problems: promises that the store's content itself has broken.
         states: of consumers, as they were stored last.
         parked: dead letters, by consumer and sequence; and all there ever were.
+        expected: says which event was expected to be the last with the key of a row; None: whichever it is.
         is_settled: says whether an event may count as done by a consumer.
         untrue: what was stored of consumers and is not so.
     """
@@ -65,6 +69,9 @@ class Ledger:
         self.floor = 0
         self.problems: list[str] = []
         self._ids: dict[str, int] = {}
+        self._last: dict[str, int] = {}
+        self.taken: Callable[[], Iterable[str | bytes]] = tuple
+        self.expected: Callable[[Row], int | None] = lambda row: None
         self.states: dict[str, ConsumerState] = {}
         self.parked: set[tuple[str, int]] = set()
         self.ever_parked: set[tuple[str, int]] = set()
@@ -105,7 +112,16 @@ class Ledger:
             if row.id in self._ids:
                 self.problems.append(f"id {row.id} was stored as {self._ids[row.id]} and as {row.sequence}")
             self._ids[row.id] = row.sequence
+        if row.key is not None:
+            self._add_to_key(row, row.key)
         self.rows[row.sequence] = row
+
+    def _add_to_key(self, row: Row, key: str) -> None:
+        found = self._last.get(key, 0)
+        found = found if found > self.floor else 0
+        if (expected := self.expected(row)) not in (None, found):
+            self.problems.append(f"{row} was stored after {found} of its key, though after {expected} was expected")
+        self._last[key] = row.sequence
 
     def remove(self, floor: int) -> None:
         """All up to it is not retained any more."""
@@ -222,7 +238,7 @@ class SimulatedStore:
 
     @property
     def features(self) -> Features:
-        return Features(batch_limit=self._batch_limit, consumers=self.keeps_consumers)
+        return Features(batch_limit=self._batch_limit, consumers=self.keeps_consumers, keyed=True, causes=True)
 
     async def open(self) -> Bounds:
         bounds = await self._writing.do(lambda: _at_once(self._inner.open()))
@@ -243,7 +259,17 @@ class SimulatedStore:
         appended = _at_once(self._inner.commit(records, changes) if changes else self._inner.append(records))
         for place, record in enumerate(records):
             if place not in appended.duplicates:
-                self.ledger.add(Row(record.sequence, record.type, record.data, record.recorded_at, record.id))
+                self.ledger.add(
+                    Row(
+                        record.sequence,
+                        record.type,
+                        record.data,
+                        record.recorded_at,
+                        record.id,
+                        record.key,
+                        record.causation_id,
+                    )
+                )
         self.ledger.remove(appended.floor)
         return appended
 
@@ -257,6 +283,13 @@ class SimulatedStore:
         self.ledger.note(changes, _at_once(self._inner.dead_letters(ParkedFilter())))
         self._faults.after()
         return appended
+
+    async def last_sequences(self, keys: Sequence[str]) -> Mapping[str, int]:
+        self.ledger.given.update(self.ledger.taken())
+        return await self._reading.do(lambda: _at_once(self._inner.last_sequences(keys)))
+
+    async def ids(self, wanted: Sequence[str]) -> Mapping[str, int]:
+        return await self._reading.do(lambda: _at_once(self._inner.ids(wanted)))
 
     async def consumers(self) -> Sequence[ConsumerState]:
         return await self._reading.do(lambda: _at_once(self._inner.consumers()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from random import Random
@@ -21,7 +21,9 @@ from asyncbus.store.gil import GilYielder
 from tests.reliability.simulation.disk import Faults, Lane, Ledger, Row
 from tests.reliability.simulation.loop import SimulatedLoop
 
-_NEW = "SELECT sequence, type, data, recorded_at, id FROM events WHERE sequence > ? ORDER BY sequence"
+_NEW = (
+    "SELECT sequence, type, data, recorded_at, id, key, causation_id FROM events WHERE sequence > ? ORDER BY sequence"
+)
 _REMOVED = "SELECT coalesce(max(last), 0) FROM removals"
 
 
@@ -58,6 +60,10 @@ class File(SQLiteStore):
         appended = await super().append(records)
         self._faults.after()
         return appended
+
+    async def last_sequences(self, keys: Sequence[str]) -> Mapping[str, int]:
+        self.ledger.given.update(self.ledger.taken())
+        return await super().last_sequences(keys)
 
     async def commit(self, records: Sequence[Record], changes: Sequence[Change]) -> Appended:
         self.ledger.given.update(record.data for record in records)

@@ -11,8 +11,12 @@ from tests.reliability.simulation.world import Attempt, World
 
 TYPES: Final = ("a", "a.b", "b", "b.c")
 
-_WAYS: Final = ("stored", "stored", "accepted", "nowait", "many", "many", "timeout", "same id", "same id")
+_WAYS: Final = (
+    *("stored", "stored", "accepted", "nowait", "many", "many", "timeout", "same id", "same id"),
+    *("keyed", "expecting", "expecting"),
+)
 _SHARED_IDS: Final = 3
+_KEYS: Final = ("k", "l")
 
 
 async def publish(world: World, name: str) -> None:
@@ -27,8 +31,8 @@ async def publish(world: World, name: str) -> None:
             await ask(world, attempt, receipt)
 
 
-async def publish_somehow(world: World, name: str, number: int) -> int:
-    """One publish, and what came of it; how many events it had."""
+async def publish_somehow(world: World, name: str, number: int, cause: int | None = None) -> int:
+    """One publish, by the handler of `cause` if any, and what came of it; how many events it had."""
     way = world.random.choice(_WAYS)
     members = world.random.randrange(1, 5) if way == "many" else 1
     attempt = Attempt(world.random.choice(TYPES), [f"{name}/{number + place}" for place in range(members)])
@@ -37,6 +41,11 @@ async def publish_somehow(world: World, name: str, number: int) -> int:
         shared = world.random.randrange(_SHARED_IDS)
         content = shared if world.random.random() < 0.9 else f"{shared} again"
         attempt = Attempt("a", [f"shared/{content}"], f"id-{shared}")
+    if way in {"keyed", "expecting"}:
+        attempt.key = world.random.choice(_KEYS)
+    if way == "expecting":
+        attempt.expected = world.random.choice((0, world.last_of.get(attempt.key or "", 0)))
+    attempt.cause = cause
     world.attempts.append(attempt)
     try:
         await _propose(world, attempt, way)
@@ -68,7 +77,10 @@ async def _propose(world: World, attempt: Attempt, way: str) -> None:
         case "accepted":
             _accept(world, attempt, await bus.publish(type, payload, ack="accepted"))
         case _:
-            world.told(attempt, [await bus.publish(type, payload, id=attempt.id)])
+            receipt = await bus.publish(
+                type, payload, id=attempt.id, key=attempt.key, expected_sequence=attempt.expected
+            )
+            world.told(attempt, [receipt])
 
 
 def _accept(world: World, attempt: Attempt, receipt: PendingReceipt) -> None:

@@ -79,7 +79,7 @@ def _handler(world: World, reader: Reader) -> Callable[[Event], Awaitable[None]]
         try:
             await world.pause()
             if world.random.random() < 0.3:
-                await _do(kind, world, reader)
+                await _do(kind, world, reader, event)
         except asyncio.CancelledError:
             reader.left = True
             raise
@@ -87,14 +87,14 @@ def _handler(world: World, reader: Reader) -> Callable[[Event], Awaitable[None]]
     return handler
 
 
-async def _do(kind: str, world: World, reader: Reader) -> None:
+async def _do(kind: str, world: World, reader: Reader, event: Event) -> None:
     match kind:
         case "failing":
             raise ValueError("a handler that fails now and then")
         case "publishing":
             # Not for ever: each event would be answered by another.
             if len(world.attempts) < 40:
-                await publish_somehow(world, reader.name, 10 * len(world.attempts))
+                await publish_somehow(world, reader.name, 10 * len(world.attempts), event.sequence)
         case "leaving":
             reader.left = True
             await cast("Any", reader.subscription).close()
@@ -183,3 +183,38 @@ async def query(world: World, name: str) -> None:
             world.expect(dense and world.ledger.rows.keys() >= set(found), f"{name} found {found}")
             missing = set(range(max(floor, world.ledger.floor) + 1, acknowledged + 1)) - set(found)
             world.expect(not missing, f"{name} did not find {missing}, which was acknowledged before")
+
+
+async def look_back(world: World, name: str) -> None:
+    """Ask what led to an event, and what it led to."""
+    await world.opened.wait()
+    for _ in range(3):
+        await world.pause()
+        if not world.acknowledged:
+            continue
+        acknowledged = world.acknowledged
+        sequence = world.random.randint(1, acknowledged)
+        with suppress(AsyncBusError):
+            found = {event.sequence for event in await world.bus.history_of(sequence)}
+            rows = world.ledger.rows
+            world.expect(rows.keys() >= found, f"{name} found {found}")
+            if not world.removes:
+                family = _family(world, sequence)
+                world.expect(
+                    {each for each in family if each <= acknowledged} <= found <= family,
+                    f"{name} found {found} as the history of {sequence}, which is {family}",
+                )
+
+
+def _family(world: World, sequence: int) -> set[int]:
+    """What led to it, and all that it led to, as the ledger has it."""
+    rows = world.ledger.rows
+    family = {sequence}
+    for row in rows.values():  # a cause comes before what it leads to
+        if row.causation_id in family and row.sequence > sequence:
+            family.add(row.sequence)
+    cause = rows[sequence].causation_id
+    while cause is not None:
+        family.add(cause)
+        cause = rows[cause].causation_id
+    return family

@@ -17,18 +17,18 @@ from asyncbus import EventBus, MemoryStore
 from tests.reliability.simulation import checks, consumers
 from tests.reliability.simulation.cancelling import Cancelling, Place, awaits
 from tests.reliability.simulation.consumers import administer, consume, hold, take
-from tests.reliability.simulation.disk import Faults, Lane, Ledger, SimulatedStore
+from tests.reliability.simulation.disk import Faults, Lane, Ledger, Row, SimulatedStore
 from tests.reliability.simulation.file import File
 from tests.reliability.simulation.loop import SimulatedLoop
 from tests.reliability.simulation.publishers import TYPES, clear, close, drain, flush, publish
-from tests.reliability.simulation.readers import handle, iterate, query, replay, unsubscribe, wait_for
+from tests.reliability.simulation.readers import handle, iterate, look_back, query, replay, unsubscribe, wait_for
 from tests.reliability.simulation.world import VirtualClock, World
 from tests.reliability.trials import MEMORY, Figures, Tool, Violation, quiet
 
 _ACTORS: Final = (
     *("publisher",) * 6,
     *("reader", "asyncbus handler", "consumer", "asyncbus consumer") * 2,
-    *("host", "clear", "flush", "drain", "close", "replay", "wait for", "query", "unsubscribe"),
+    *("host", "clear", "flush", "drain", "close", "replay", "wait for", "query", "look back", "unsubscribe"),
     *("taker", "holder", "administer"),
 )
 """Who may be cancelled, as tasks are in any program."""
@@ -39,7 +39,7 @@ _BUS: Final = (
 )
 """What a bus runs for itself, and nobody but a loop that is shut down cancels."""
 
-_LOOKING: Final = ((replay, "replay"), (query, "query"))
+_LOOKING: Final = ((replay, "replay"), (query, "query"), (look_back, "look back"))
 
 PLACES: Final = tuple(awaits())
 
@@ -129,6 +129,8 @@ class _Scene:
             or row.sequence in names[name].done
             or not names[name].wants(row.type)
         )
+        self.ledger.expected = self._expected
+        self.ledger.taken = lambda: [submission.data for submission in bus._inbox._in_flight.submissions]
         self.cancelling = (
             self._cancelling(aim or random.choice(PLACES), random.choice((1, 1, 2, 5)))
             if aim or random.random() < 0.6
@@ -148,6 +150,9 @@ class _Scene:
         store.keeps_consumers = random.random() < 0.9
         store.remember([random.choice(TYPES) for _ in range(random.choice((0, 0, 3, 20)))])
         return store
+
+    def _expected(self, row: Row) -> int | None:
+        return next((each.expected for each in self.world.attempts if f'"{each.payloads[0]}"' == row.data), None)
 
     def _cancelling(self, victim: str | Place, nth: int) -> Cancelling:
         return Cancelling(victim, nth, late=self.random.random() < 0.5, tasks=self.loop.tasks)

@@ -41,6 +41,9 @@ class Attempt(Struct, eq=False):
     Attributes:
         payloads: one an event; of a `publish_many`, several.
         id: under which it was published, if any.
+        key: what it belongs to, if anything.
+        expected: the sequence that the last event with its key was to have.
+        cause: the event that was handled when it was published.
         error: what it raised.
         accepted: the publisher knows that its place in the order is fixed.
     """
@@ -48,6 +51,9 @@ class Attempt(Struct, eq=False):
     type: str
     payloads: list[str]
     id: str | None = None
+    key: str | None = None
+    expected: int | None = None
+    cause: int | None = None
     outcome: Outcome = "unknown"
     sequences: list[int] = field(default_factory=list)
     error: BaseException | None = None
@@ -114,6 +120,7 @@ class World(Struct, eq=False):
         opened, leaving: set when the bus is open or will never be, and when its host leaves.
         removes: whether events are removed.
         pending: what was accepted, until the publisher asks what became of it.
+        last_of: by key, the last event that anybody knows of.
         closing: somebody has begun to close the bus.
         problems: broken promises that were seen on the way.
     """
@@ -131,6 +138,7 @@ class World(Struct, eq=False):
     pending: list[tuple[Attempt, PendingReceipt]] = field(default_factory=list)
     readers: list[Reader] = field(default_factory=list)
     names: dict[str, Named] = field(default_factory=dict)
+    last_of: dict[str, int] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
     def expect(self, kept: bool, promise: str) -> None:
@@ -179,6 +187,8 @@ class World(Struct, eq=False):
         """The publisher has got receipts."""
         attempt.outcome = "stored"
         attempt.sequences = [receipt.sequence for receipt in receipts]
+        if attempt.key is not None:
+            self.last_of[attempt.key] = attempt.sequences[-1]
         for sequence in attempt.sequences:
             self.expect(sequence in self.ledger.rows, f"acknowledged {sequence} before it was durable")
             self.acknowledged = max(self.acknowledged, sequence)
