@@ -65,6 +65,12 @@ async def bus() -> AsyncIterator[EventBus]:
 
 
 @pytest.fixture(autouse=True)
+def what_a_test_declares_is_forgotten() -> Iterator[None]:
+    with asyncbus.catalog().isolated():
+        yield
+
+
+@pytest.fixture(autouse=True)
 def no_thread_or_descriptor_is_left() -> Iterator[None]:
     """Fail a test that leaves threads or open file descriptors behind."""
     threads, descriptors = set(threading.enumerate()), _descriptors()

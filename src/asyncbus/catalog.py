@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from types import UnionType
 from typing import Any, Final, TypeAlias, TypeVar, Union, get_args, get_origin
 
@@ -14,6 +15,7 @@ from asyncbus.patterns import Pattern
 from asyncbus.shapes import Shape
 
 C = TypeVar("C", bound=type)
+V = TypeVar("V")
 Upcast: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
 """Plain data of one version → plain data of the next. It must be pure: it is called whenever an old event is read."""
 F = TypeVar("F", bound=Upcast)
@@ -77,6 +79,16 @@ class Catalog:
                 missing = newest
             if missing is not None:
                 raise BrokenUpcastsError(type, missing, newest)
+
+    @contextmanager
+    def isolated(self) -> Iterator[None]:
+        """Forget at the end what was declared within: for tests, each of which declares classes of its own."""
+        before = dict(self._by_class), _copied(self._by_type), _copied(self._upcasts)
+        try:
+            yield
+        finally:
+            self._by_class, self._by_type, self._upcasts = before
+            self.changes += 1
 
     # ------------------------------------------------------------------------------------------------------- asking
 
@@ -232,6 +244,10 @@ def upcast(type: str, *, from_version: int) -> Callable[[F], F]:
         return upcast
 
     return declare
+
+
+def _copied(tables: dict[str, dict[int, V]]) -> dict[str, dict[int, V]]:
+    return {type: dict(table) for type, table in tables.items()}
 
 
 def _members(part: object) -> list[type]:
