@@ -74,11 +74,11 @@ class Catalog:
         """
         for type, upcasts in self._upcasts.items():
             newest = max(self._by_type.get(type, {}), default=0)
-            missing = next((v for v in range(min(upcasts), newest) if v not in upcasts), None)
-            if missing is None and max(upcasts) >= newest:  # it leads beyond the class
-                missing = newest
-            if missing is not None:
-                raise BrokenUpcastsError(type, missing, newest)
+            leads_to = min(upcasts)
+            while leads_to in upcasts:
+                leads_to += 1
+            if leads_to != newest or max(upcasts) >= newest:
+                raise BrokenUpcastsError(type, min(leads_to, newest) or min(upcasts), newest)
 
     @contextmanager
     def isolated(self) -> Iterator[None]:

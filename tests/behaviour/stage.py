@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +16,7 @@ from asyncbus import (
     EventFilter,
     EventStore,
     Features,
+    KeyedStore,
     MemoryStore,
     Page,
     Pattern,
@@ -107,6 +108,14 @@ class StagedStore:
 
     async def latest_sequence(self) -> int:
         return await self.inner.latest_sequence()
+
+    async def last_sequences(self, keys: Sequence[str]) -> Mapping[str, int]:
+        assert isinstance(self.inner, KeyedStore)
+        return await self.inner.last_sequences(keys)
+
+    async def ids(self, wanted: Sequence[str]) -> Mapping[str, int]:
+        assert isinstance(self.inner, KeyedStore)
+        return await self.inner.ids(wanted)
 
     async def changed(self) -> None:
         await self.inner.changed()

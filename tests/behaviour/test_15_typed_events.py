@@ -20,8 +20,8 @@ from asyncbus import (
     NewEvent,
     PayloadError,
 )
+from tests.behaviour.shapes import KINDS, TYPE, AsAttrs, AsDataclass, AsStruct, OptimizationEvent, declared
 from tests.behaviour.stage import Log, take, until
-from tests.behaviour.stages import KINDS, TYPE, AsAttrs, AsDataclass, AsStruct, OptimizationEvent, declared
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(20)]
 
@@ -185,7 +185,7 @@ async def test_a_value_that_json_cannot_hold_is_refused_at_the_publish(kind: Any
 
 async def test_two_classes_under_one_type_and_version_are_an_error() -> None:
     declared(AsDataclass)
-    with pytest.raises(EventDefinitionError, match="in version 1 already, .*AsDataclass"):
+    with pytest.raises(EventDefinitionError, match=r"in version 1 already, .*AsDataclass"):
         declared(AsStruct)
     with pytest.raises(EventDefinitionError, match=r"declared as optimization\.stage_completed already"):
         declared(AsDataclass, "other.type")

@@ -193,7 +193,10 @@ async def look_back(world: World, name: str) -> None:
         if not world.acknowledged:
             continue
         acknowledged = world.acknowledged
-        sequence = world.random.randint(1, acknowledged)
+        following = [
+            row.sequence for row in world.ledger.rows.values() if row.causation_id and row.sequence <= acknowledged
+        ]
+        sequence = world.random.choice(following or [world.random.randint(1, acknowledged)])
         with suppress(AsyncBusError):
             found = {event.sequence for event in await world.bus.history_of(sequence)}
             rows = world.ledger.rows
