@@ -12,11 +12,11 @@ from asyncbus import (
     EventIdConflictError,
     InvalidOptionError,
     NewEvent,
-    PublishOutcomeUnknownError,
     Receipt,
     StoreFailedError,
 )
-from tests.behaviour.stage import Log, StagedStore
+from asyncbus.testing import FaultyStore
+from tests.behaviour.stage import Log
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(60)]
 
@@ -166,11 +166,12 @@ async def test_what_expects_needs_a_key_and_a_number(bus: EventBus) -> None:
 
 
 async def test_where_the_store_cannot_say_what_is_there_nothing_is_stored(memory_log: Log) -> None:
-    class Failing(StagedStore):
-        async def last_sequences(self, keys: Any) -> Any:
-            raise OSError("no")
-
-    async with EventBus(Failing(memory_log.store())) as bus:
-        with pytest.raises((StoreFailedError, PublishOutcomeUnknownError), match="no"):
-            await bus.publish("a", key="k", expected_sequence=0)
-        assert await bus.publish("a", key="k") == Receipt(1)
+    store = FaultyStore(memory_log.store())
+    for call in ("last_sequences", "ids", "latest_sequence"):
+        async with EventBus(store) as bus:
+            head = await bus.latest_sequence()
+            store.fail(call, OSError("the disk is gone"))
+            with pytest.raises(StoreFailedError, match="the disk is gone") as failed:
+                await bus.publish("a", id=call, key=call, expected_sequence=0)
+            assert not failed.value.outcome_unknown
+            assert await bus.publish("a", id=call, key=call, expected_sequence=0) == Receipt(head + 1)

@@ -3,7 +3,7 @@
 import asyncio
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from textwrap import dedent
 from unittest import SkipTest
@@ -227,6 +227,48 @@ class BringsBackWhatWasReleased(Broken):
         return await super().commit(records, new)
 
 
+class ForgetsVersions(Broken):
+    async def append(self, records: Sequence[Record]) -> Appended:
+        for stored in records:
+            stored.version = None
+        return await super().append(records)
+
+
+class MindsTheCause(Broken):
+    async def append(self, records: Sequence[Record]) -> Appended:
+        for place, repeated in enumerate(records):
+            first = self._by_id.get(repeated.id or "")
+            if first is not None and first.causation_id != repeated.causation_id:
+                raise EventIdConflictError({place: (first.id or "", first.sequence)})
+        return await super().append(records)
+
+
+class IgnoresTheCause(Broken):
+    async def query(self, wanted: EventFilter) -> Sequence[Record]:
+        return await super().query(msgspec.structs.replace(wanted, causation_ids=None))
+
+
+class KnowsTheFirstOfAKey(Broken):
+    async def last_sequences(self, keys: Sequence[str]) -> Mapping[str, int]:
+        first: dict[str, int] = {}
+        for stored in self._records:
+            if stored.key in keys and stored.key is not None:
+                first.setdefault(stored.key, stored.sequence)
+        return first
+
+
+class KnowsRemovedKeys(Broken):
+    async def last_sequences(self, keys: Sequence[str]) -> Mapping[str, int]:
+        found = dict(await super().last_sequences(keys))
+        self.known = getattr(self, "known", {}) | found
+        return {key: sequence for key, sequence in self.known.items() if key in keys}
+
+
+class KnowsNoIds(Broken):
+    async def ids(self, wanted: Sequence[str]) -> Mapping[str, int]:
+        return {}
+
+
 BROKEN: list[tuple[type[Broken], str]] = [
     (CountsFromZero, "test_sequences_ascend_from_1_in_the_order_of_appending"),
     (UsesSequencesAgain, "test_sequences_go_on_after_clear"),
@@ -250,6 +292,12 @@ BROKEN: list[tuple[type[Broken], str]] = [
     (LocksNobodyOut, "test_a_second_writer_is_told_who_the_first_is"),
     (StoresTheChangesOfAConflict, "test_a_conflict_leaves_neither_events_nor_changes"),
     (StoresWhatIsStale, "test_the_state_of_an_older_epoch_is_told_and_not_stored_but_the_rest_of_the_commit_is"),
+    (ForgetsVersions, "test_version_cause_and_correlation_come_back_as_they_were_appended"),
+    (MindsTheCause, "test_another_version_under_an_id_is_a_conflict_and_another_cause_is_none"),
+    (IgnoresTheCause, "test_what_an_event_has_led_to_is_found_by_it"),
+    (KnowsTheFirstOfAKey, "test_the_last_event_of_each_key_is_known"),
+    (KnowsRemovedKeys, "test_what_was_removed_is_the_last_of_no_key"),
+    (KnowsNoIds, "test_ids_are_known_for_as_long_as_their_events_are_there"),
     (BringsBackWhatWasReleased, "test_what_has_a_number_is_replaced_and_not_there_again_once_it_was_released"),
 ]
 

@@ -17,7 +17,17 @@ from asyncbus.events import Record
 from asyncbus.filters import EventFilter
 from asyncbus.options import check_count, check_seconds
 from asyncbus.patterns import Pattern
-from asyncbus.store.base import Appended, BackupStore, Bounds, EventStore, Features, MeasuredStore, Page, check_store
+from asyncbus.store.base import (
+    Appended,
+    BackupStore,
+    Bounds,
+    EventStore,
+    Features,
+    KeyedStore,
+    MeasuredStore,
+    Page,
+    check_store,
+)
 from asyncbus.store.consumers import Change, ConsumerState, ConsumerStore, ParkedEvent, ParkedFilter
 
 Call: TypeAlias = Literal[
@@ -30,6 +40,8 @@ Call: TypeAlias = Literal[
     "dead_letters",
     "dead_letter_counts",
     "latest_sequence",
+    "last_sequences",
+    "ids",
     "changed",
     "clear",
     "backup",
@@ -286,6 +298,16 @@ class FaultyStore:
         """Tell the last sequence."""
         async with self._called("latest_sequence"):
             return await self._store.latest_sequence()
+
+    async def last_sequences(self, keys: Sequence[str]) -> Mapping[str, int]:
+        """Tell the last events of keys, if the store it wraps can."""
+        async with self._called("last_sequences"):
+            return await cast("KeyedStore", self._store).last_sequences(keys)
+
+    async def ids(self, wanted: Sequence[str]) -> Mapping[str, int]:
+        """Tell which ids are stored, if the store it wraps can."""
+        async with self._called("ids"):
+            return await cast("KeyedStore", self._store).ids(wanted)
 
     async def changed(self) -> None:
         """Wait for what others append."""
