@@ -47,10 +47,11 @@ soak: $(VENV)/.filled-demo $(VENV)/.filled-test ## try to break the promises for
 mutants: $(VENV)/.filled-demo $(VENV)/.filled-test ## break the library on purpose, and see that the tests notice
 	$(BIN)/python -m tests.reliability.mutants $(ARGS)
 
-check: $(VENV)/.filled-dev ## ruff, mypy --strict and the direction of imports
+check: $(VENV)/.filled-dev ## ruff, mypy --strict, pyright and the direction of imports
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/basedpyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 
 bench: $(VENV)/.filled-bench ## run the benchmarks beside their limits and peers
