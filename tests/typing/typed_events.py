@@ -51,7 +51,7 @@ async def one_class(bus: EventBus) -> None:
         assert_type(event, Event[StageCompleted])
         assert_type(event.data, StageCompleted)
         assert_type(event.data.ms, int)
-        _: object = event.data.seconds  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+        _ = event.data.seconds  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownVariableType]
     assert_type((await bus.wait_for(StageCompleted)).data.stage, str)
     assert_type(await bus.query(StageCompleted, limit=1), list[Event[StageCompleted]])
     assert_type(bus.recent(StageCompleted), list[Event[StageCompleted]])
