@@ -43,7 +43,7 @@ def question(setting: Setting) -> Question:
     )
 
 
-def hooked(limit: int, hook: Callable[[str, dict[str, Any]], object]) -> float:
+def hooked(limit: int, hook: Callable[[Any], object]) -> float:
     """Microseconds an event, with this hook."""
     machine = _machine(hook, limit)
     start = perf_counter()
@@ -69,7 +69,7 @@ async def demonstrated(path: Path, limit: int) -> float:
         return _each(outcome.publishing_seconds, outcome.machine)
 
 
-def _machine(hook: Callable[[str, dict[str, Any]], object], limit: int) -> Any:
+def _machine(hook: Callable[[Any], object], limit: int) -> Any:
     return imported("examples.emulator.machine").Machine(hook, limit=limit)
 
 
@@ -77,10 +77,10 @@ def _each(seconds: float, machine: Any) -> float:
     return seconds / float(machine.published().total()) * 1e6
 
 
-def _nothing(type_: str, data: dict[str, Any]) -> None:
+def _nothing(event: object) -> None:
     """The hook that does nothing."""
 
 
-def _keeping() -> Callable[[str, dict[str, Any]], object]:
-    kept: deque[tuple[str, dict[str, Any]]] = deque()
-    return lambda type_, data: kept.append((type_, data))
+def _keeping() -> Callable[[Any], object]:
+    kept: deque[object] = deque()
+    return kept.append

@@ -8,6 +8,7 @@ from pathlib import Path
 from threading import Timer
 
 import asyncbus
+from examples.emulator.events import vm_lifecycle
 
 PATIENCE_SECONDS = 30
 
@@ -59,7 +60,7 @@ async def look_after(path: Path, *, killed: bool, acknowledged: dict[int, str]) 
     """Reopen the file of the killed process, compare, and publish one more event."""
     async with asyncbus.connect(str(path)) as bus:
         stored = {event.sequence: event.id async for event in bus.replay()}
-        receipt = await bus.publish("vm_lifecycle.resumed", {"vm_id": "vm-2"})
+        receipt = await bus.publish(vm_lifecycle.Resumed("vm-2"))
     return Aftermath(
         killed=killed,
         acknowledged=acknowledged,

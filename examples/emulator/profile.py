@@ -13,7 +13,7 @@ from pathlib import Path
 from threading import Timer
 
 import asyncbus
-from examples.emulator.machine import BLOCK_EXECUTED
+from examples.emulator.events.execution import BlockExecuted
 
 PATIENCE_SECONDS = 30
 
@@ -72,5 +72,5 @@ async def compare(log: Path, database: Path, *, killed: bool, said: str) -> Prof
     with closing(sqlite3.connect(database)) as connection:
         profile = Counter(dict(connection.execute("SELECT pc, executions FROM blocks").fetchall()))
     async with asyncbus.connect(str(log)) as bus:
-        told = Counter([event.data["pc"] async for event in bus.replay(BLOCK_EXECUTED)])
+        told = Counter([event.data.pc async for event in bus.replay(BlockExecuted)])
     return Profiled(killed=killed, said=said, profile=profile, log=told)

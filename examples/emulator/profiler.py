@@ -18,7 +18,8 @@ import aiosqlite
 import anyio.to_thread
 
 import asyncbus
-from examples.emulator.machine import BLOCK_EXECUTED, Machine
+from examples.emulator.events.execution import BlockExecuted
+from examples.emulator.machine import Machine
 
 NAME = "profiler"
 LIMIT = 300
@@ -43,14 +44,14 @@ class Profiler:
         self._profile = profile
         self._unheard = unheard
         self._counted = 0
-        bus.consume(NAME, BLOCK_EXECUTED, self._count, effects=asyncbus.SQLiteEffects(profile))
+        bus.consume(NAME, BlockExecuted, self._count, effects=asyncbus.SQLiteEffects(profile))
 
-    async def _count(self, event: asyncbus.Event) -> None:
+    async def _count(self, event: asyncbus.Event[BlockExecuted]) -> None:
         self._counted += 1
         # What becomes of these words is no part of the event's effect: raised here, it would be rolled back.
         if not say(f"counting {self._counted}"):
             self._unheard()
-        await self._profile.execute(COUNT, (event.data["pc"],))
+        await self._profile.execute(COUNT, (event.data.pc,))
 
 
 def say(words: str) -> bool:

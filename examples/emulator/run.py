@@ -84,7 +84,7 @@ async def run(bus: EventBus, display: Display, *, limit: int) -> Outcome:
 
 def _rehearse(limit: int) -> Rehearsal:
     started = time.perf_counter()
-    machine = Machine(lambda _type, _data: None, limit=limit)
+    machine = Machine(lambda _event: None, limit=limit)
     machine.run()
     return Rehearsal(machine.blocks, time.perf_counter() - started)
 

@@ -12,7 +12,8 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from asyncbus import Event, Subscription
-from examples.emulator.machine import BLOCK_EXECUTED, LAST_EVENT
+from examples.emulator.events.execution import BlockExecuted
+from examples.emulator.events.vm_lifecycle import Destroyed
 
 
 class Subscriber:
@@ -65,7 +66,7 @@ class Optimizer(Subscriber):
 
     async def handle(self, event: Event) -> None:
         self.record(event)
-        self.hottest = max(self.hottest, event.data["threshold"])
+        self.hottest = max(self.hottest, event.data.threshold)
 
     def findings(self) -> str:
         return f"hottest block ran {self.hottest:,} times or more"
@@ -83,7 +84,7 @@ class Pager(Subscriber):
 
     async def handle(self, event: Event) -> None:
         self.record(event)
-        self.faults[event.data["access_type"]] += 1
+        self.faults[event.data.access_type] += 1
 
     def findings(self) -> str:
         return "faults: " + ", ".join(f"{count} {access}" for access, count in self.faults.most_common())
@@ -109,10 +110,11 @@ class Latecomer(Subscriber):
         async with subscription as events:
             async for event in events:
                 self.record(event)
-                if event.type == BLOCK_EXECUTED:
-                    self.executions[event.data["pc"]] += 1
-                elif event.type == LAST_EVENT:
-                    break
+                match event.data:
+                    case BlockExecuted(pc=pc):
+                        self.executions[pc] += 1
+                    case Destroyed():
+                        break
         self.finished.set()
 
     def findings(self) -> str:

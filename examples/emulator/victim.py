@@ -10,6 +10,7 @@ import sys
 from itertools import count
 
 import asyncbus
+from examples.emulator.events.execution import BlockExecuted
 
 PUBLISHERS = 64
 
@@ -17,7 +18,7 @@ PUBLISHERS = 64
 async def publish_for_ever(bus: asyncbus.EventBus, name: int) -> None:
     for number in count():
         id = f"{name}-{number}"
-        receipt = await bus.publish("execution.block_executed", {"pc": number, "size": name}, id=id)
+        receipt = await bus.publish(BlockExecuted(pc=number, size=name), id=id)
         # One write a line, past any buffer of ours: what is acknowledged here is known there, whenever the kill comes.
         os.write(sys.stdout.fileno(), f"{receipt.sequence} {id}\n".encode())
 

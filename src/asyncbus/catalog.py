@@ -103,6 +103,28 @@ class Catalog:
         """The JSON Schema (draft 2020-12) of the data of an event type.
 
         Args:
+            wanted, version: as for `shape`.
+
+        Raises:
+            InvalidTypeError: it has no class, or none in that version.
+        """
+        shape = self.shape(wanted, version)
+        schema, components = shape.json_schema()
+        head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": shape.cls.__name__}
+        return head | schema | ({"$defs": components} if components else {})
+
+    def asyncapi(self, *, title: str = "events", version: str = "1.0.0") -> dict[str, Any]:
+        """All that is declared as an AsyncAPI 3 document, ready for `json.dumps`.
+
+        Args:
+            title, version: of the program that publishes these events.
+        """
+        return document(self, title, version)
+
+    def shape(self, wanted: str | type, version: int | None = None) -> Shape:
+        """What is declared of a class, or of an event type.
+
+        Args:
             wanted: the event type, or its class.
             version: of the type; None: the newest.
 
@@ -116,19 +138,9 @@ class Catalog:
             shape = self._by_class.get(wanted)
         if shape is None:
             raise InvalidTypeError(
-                wanted, f"no class is declared for it{'' if version is None else ' in this version'}"
+                wanted, "no class is declared for it" + ("" if version is None else " in this version")
             )
-        schema, components = shape.json_schema()
-        head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": shape.cls.__name__}
-        return head | schema | ({"$defs": components} if components else {})
-
-    def asyncapi(self, *, title: str = "events", version: str = "1.0.0") -> dict[str, Any]:
-        """All that is declared as an AsyncAPI 3 document, ready for `json.dumps`.
-
-        Args:
-            title, version: of the program that publishes these events.
-        """
-        return document(self, title, version)
+        return shape
 
     def shape_of(self, instance: object) -> Shape:
         """What is declared of the class of a typed event.

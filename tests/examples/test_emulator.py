@@ -8,7 +8,7 @@ from collections import Counter
 from contextlib import closing
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from rich.console import Console
@@ -19,8 +19,15 @@ from unicorn.x86_const import UC_X86_REG_RDI
 import asyncbus
 from examples.emulator.__main__ import main, parse, play
 from examples.emulator.display import Check, Frame, LiveDisplay, PlainDisplay, SubscriberLine, Table
+from examples.emulator.events import VmEvent
+from examples.emulator.events.execution import BlockExecuted, ContextFailed, ExecutionEvent
+from examples.emulator.events.optimization import HotspotsDetected
+from examples.emulator.events.page_table import AccessViolation, PageFault
+from examples.emulator.events.tlb import EntryInserted, FlushAll
+from examples.emulator.events.translation import BlockTranslated
+from examples.emulator.events.vm_lifecycle import LifecycleEvent, Stopped
 from examples.emulator.kill import kill_while_publishing, look_after
-from examples.emulator.machine import HOT_THRESHOLDS, Machine
+from examples.emulator.machine import HOT_THRESHOLDS, Machine, type_of
 from examples.emulator.memory import CODE, HEAP, PAGE_SIZE, STACK_TOP, page_of
 from examples.emulator.profile import compare, last_line, profile_through_a_kill, profiler
 from examples.emulator.profiler import LIMIT
@@ -29,17 +36,18 @@ from examples.emulator.run import Outcome, run
 
 REPOSITORY = Path(__file__).parents[2]
 
-Told = list[tuple[str, dict[str, Any]]]
+Told = list[VmEvent]
+E = TypeVar("E", bound=VmEvent)
 
 
 def run_machine(limit: int = 1000, **options: Any) -> tuple[Machine, Told, int]:
     told: Told = []
-    machine = Machine(lambda type, data: told.append((type, data)), limit=limit, **options)
+    machine = Machine(told.append, limit=limit, **options)
     return machine, told, machine.run()
 
 
-def of(told: Told, type: str) -> list[dict[str, Any]]:
-    return [data for told_type, data in told if told_type == type]
+def of(told: Told, cls: type[E]) -> list[E]:
+    return [event for event in told if isinstance(event, cls)]
 
 
 # --- the machine -----------------------------------------------------------------------------------------------------
@@ -52,18 +60,18 @@ def test_the_guest_counts_the_primes(limit: int, primes: int) -> None:
 
 def test_every_block_executed_is_told_once_however_the_run_is_sliced() -> None:
     machine, told, _ = run_machine(slice_blocks=10**9)
-    blocks = of(told, "execution.block_executed")
+    blocks = of(told, BlockExecuted)
 
     _, sliced, _ = run_machine(slice_blocks=97)
 
-    assert of(sliced, "execution.block_executed") == blocks
+    assert of(sliced, BlockExecuted) == blocks
     assert len(blocks) == machine.blocks == machine.published()["execution.block_executed"] == 4594
-    assert Counter(block["pc"] for block in blocks) == machine.executions
+    assert Counter(block.pc for block in blocks) == machine.executions
 
 
 def test_instructions_are_counted_as_a_hook_on_each_of_them_counts() -> None:
     counted = Counter[str]()
-    machine = Machine(lambda _type, _data: None, limit=500)
+    machine = Machine(lambda _event: None, limit=500)
     machine._engine.hook_add(UC_HOOK_CODE, lambda *_: counted.update(["instruction"]))
 
     machine.run()
@@ -73,11 +81,11 @@ def test_instructions_are_counted_as_a_hook_on_each_of_them_counts() -> None:
 
 def test_each_page_faults_once_when_it_is_first_touched() -> None:
     _, told, _ = run_machine(10_000, slice_blocks=500)
-    faults = of(told, "page_table.page_fault")
+    faults = of(told, PageFault)
 
     heap = [HEAP, HEAP + PAGE_SIZE, HEAP + 2 * PAGE_SIZE]
-    assert [page_of(fault["va"]) for fault in faults] == [CODE, STACK_TOP - PAGE_SIZE, *heap]
-    assert [fault["access_type"] for fault in faults] == ["execute"] + ["write"] * 4
+    assert [page_of(fault.va) for fault in faults] == [CODE, STACK_TOP - PAGE_SIZE, *heap]
+    assert [fault.access_type for fault in faults] == ["execute"] + ["write"] * 4
 
 
 def test_a_flush_of_the_tlb_makes_the_guest_miss_again() -> None:
@@ -85,10 +93,20 @@ def test_a_flush_of_the_tlb_makes_the_guest_miss_again() -> None:
 
     code_entries = [
         flushed
-        for flushed, run in groupby(told, key=lambda event: event[0] == "tlb.flush_all")
-        if flushed or any(type == "tlb.entry_inserted" and data["va"] == CODE for type, data in run)
+        for flushed, run in groupby(told, key=lambda event: isinstance(event, FlushAll))
+        if flushed or any(isinstance(event, EntryInserted) and event.va == CODE for event in run)
     ]
     assert code_entries == [False, True] * 4 + [False]
+
+
+def test_each_block_but_the_first_is_told_of_when_it_is_translated() -> None:
+    machine, told, _ = run_machine(2000)
+
+    translated = of(told, BlockTranslated)
+
+    assert {block.pc for block in translated} == set(machine.executions) - {CODE}
+    executed = {block.pc: block.size for block in of(told, BlockExecuted)}
+    assert all(executed[block.pc] == block.size and 0 < block.instructions <= block.size for block in translated)
 
 
 def test_a_block_is_called_hot_at_each_doubling() -> None:
@@ -97,17 +115,21 @@ def test_a_block_is_called_hot_at_each_doubling() -> None:
         threshold for times in machine.executions.values() for threshold in HOT_THRESHOLDS if threshold <= times
     )
 
-    spots = of(told, "optimization.hotspots_detected")
+    spots = of(told, HotspotsDetected)
 
-    assert Counter(spot["threshold"] for spot in spots) == expected
+    assert Counter(spot.threshold for spot in spots) == expected
     for threshold, count in expected.items():
-        assert [spot["count"] for spot in spots if spot["threshold"] == threshold] == list(range(1, count + 1))
+        assert [spot.count for spot in spots if spot.threshold == threshold] == list(range(1, count + 1))
 
 
 def test_the_machine_tells_of_its_life_in_order() -> None:
     machine, told, _ = run_machine(200, slice_blocks=10**9)
 
-    life = [type for type, _ in told if type.startswith(("vm_lifecycle.", "execution.context_"))]
+    life = [
+        type_of(type(event))
+        for event in told
+        if isinstance(event, LifecycleEvent | ExecutionEvent) and not isinstance(event, BlockExecuted)
+    ]
 
     assert life == [
         "vm_lifecycle.created",
@@ -120,27 +142,27 @@ def test_the_machine_tells_of_its_life_in_order() -> None:
         "vm_lifecycle.state_transition",
         "vm_lifecycle.destroyed",
     ]
-    assert Counter(type for type, _ in told) == machine.published()
+    assert Counter(type_of(type(event)) for event in told) == machine.published()
 
 
 def test_a_guest_that_strays_is_stopped_and_told_of() -> None:
     told: Told = []
-    machine = Machine(lambda type, data: told.append((type, data)), limit=200)
+    machine = Machine(told.append, limit=200)
     machine._engine.reg_write(UC_X86_REG_RDI, 0x5000_0000)
 
     with pytest.raises(UcError):
         machine.run()
 
-    assert of(told, "page_table.access_violation") == [{"va": 0x5000_0000, "access_type": "write"}]
-    assert len(of(told, "execution.context_failed")) == 1
-    assert of(told, "vm_lifecycle.stopped")[0]["reason"] == "failed"
+    assert of(told, AccessViolation) == [AccessViolation(0x5000_0000, "write")]
+    assert len(of(told, ContextFailed)) == 1
+    assert of(told, Stopped)[0].reason == "failed"
 
 
 def test_an_error_of_publish_stops_the_guest_and_comes_out() -> None:
-    told: list[str] = []
+    told: Told = []
 
-    def publish(type: str, data: dict[str, Any]) -> None:
-        told.append(type)
+    def publish(event: VmEvent) -> None:
+        told.append(event)
         if len(told) == 100:
             raise asyncbus.BusClosedError
 
