@@ -71,15 +71,23 @@ def _draft_07(schema: Any, names: dict[str, str]) -> Any:
         return [_draft_07(part, names) for part in schema]
     if not isinstance(schema, dict):
         return schema
-    found = {word: value if word in _LITERAL else _draft_07(value, names) for word, value in schema.items()}
-    if "prefixItems" in found:
-        rest = found.pop("items", None)
-        found["items"] = found.pop("prefixItems")
-        found |= {} if rest is None else {"additionalItems": rest}
-    if isinstance(found.get("$ref"), str):
-        found["$ref"] = "#/components/schemas/" + names[found["$ref"].removeprefix("#/$defs/")]
+    found: dict[str, Any] = {}
+    for word, value in schema.items():
+        if word in _OF_NAMES:
+            found[word] = {name: _draft_07(part, names) for name, part in value.items()}
+        elif word == "$ref":
+            found[word] = "#/components/schemas/" + names[value.removeprefix("#/$defs/")]
+        elif word == "prefixItems":  # what follows these is told by `items`, if by anything
+            found["items"] = _draft_07(value, names)
+        elif word == "items" and "prefixItems" in schema:
+            found["additionalItems"] = _draft_07(value, names)
+        elif word != "discriminator":  # OpenAPI's, as an object; the constant in each alternative tells as much
+            found[word] = value if word in _LITERAL else _draft_07(value, names)
     return found
 
+
+_OF_NAMES: Final = frozenset({"properties", "patternProperties"})
+"""Words whose values have names of the user's, each with a schema."""
 
 _LITERAL: Final = frozenset({"const", "default", "enum", "examples"})
 """Words whose values are data of the user's and no schemas."""
