@@ -36,6 +36,10 @@ _BLOCKBUSTER.functions["os.stat"].can_block_in("asyncbus/store/watermark.py", "r
 # The kernel holds what it knows of an open file in memory: once a batch.
 _BLOCKBUSTER.functions["os.stat"].can_block_in("asyncbus/store/watched.py", {"__init__", "is_intact"})
 _BLOCKBUSTER.functions["os.stat"].can_block_in("asyncbus/store/appender.py", {"_size"})
+# Whoever gives it a connection of `sqlite3` itself wants it so.
+_BLOCKBUSTER.functions["sqlite3.Connection.execute"].can_block_in("asyncbus/effects/sqlite.py", "_execute")
+for _call in ("execute", "fetchone"):
+    _BLOCKBUSTER.functions[f"sqlite3.Cursor.{_call}"].can_block_in("asyncbus/effects/sqlite.py", "_read")
 # It asks the kernel, not the disk, once for each connection.
 _BLOCKBUSTER.functions["os.getcwd"].can_block_in("asyncbus/store/files.py", "uri")
 

@@ -102,6 +102,9 @@ class EffectsContract(ABC):
     ends: tuple[str, ...] = ("COMMIT", "ROLLBACK")
     """Statements with which a handler can end the transaction."""
 
+    waits = 4
+    """How often it waits, at least, until the commit of one effect has begun."""
+
     @abstractmethod
     async def connect(self) -> Client:
         """Another connection to the same database, which has the two `TABLES`."""
@@ -221,7 +224,7 @@ class EffectsContract(ABC):
         # Nothing, until it is cancelled in its commit, which is not undone; and at last it is not cancelled at all.
         committed = outcomes.index((True, True))
         assert outcomes[:committed] == [(True, False)] * committed
-        assert committed >= 4
+        assert committed >= self.waits
         assert outcomes[-1] == (False, True)
 
     async def test_a_statement_that_is_cancelled_is_rolled_back_when_the_block_is_left(self) -> None:

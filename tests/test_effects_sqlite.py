@@ -91,6 +91,41 @@ if sys.version_info >= (3, 12):  # before, connections have no autocommit
                 await SQLiteEffects(connection).load("projector")
 
 
+class DirectClient(Client):
+    """As the other, with a connection of `sqlite3` itself."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+        self.effects = SQLiteEffects(connection)
+
+    async def execute(self, statement: str) -> None:
+        await asyncio.sleep(0)  # as a handler waits for something else
+        self.connection.execute(statement)
+
+    async def numbers(self) -> list[int]:
+        return [number for (number,) in self.connection.execute("SELECT number FROM numbers ORDER BY number")]
+
+    @property
+    def is_in_transaction(self) -> bool:
+        return self.connection.in_transaction
+
+    def more_effects(self) -> Effects:
+        return SQLiteEffects(self.connection)
+
+    async def close(self) -> None:
+        self.connection.close()
+
+
+class TestOnTheLoopsThread(TestSQLiteEffects):
+    ends = ("COMMIT", "ROLLBACK")
+    waits = 1
+
+    async def connect(self) -> DirectClient:  # type: ignore[override]  # another client of the same database
+        connection = sqlite3.connect(self.path, timeout=0)
+        connection.execute("PRAGMA foreign_keys = ON")
+        return DirectClient(connection)
+
+
 class TestRowsAndTextOfItsOwn(TestSQLiteEffects):
     async def connect(self) -> SQLiteClient:
         client = await super().connect()
