@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 VERSIONS := 3.11 3.12 3.13
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-others test-all soak mutants check bench format clean
+.PHONY: help demo demo-flights test test-others test-all soak mutants check bench format clean
 
 # Two installations into one environment must not run at the same time.
 .NOTPARALLEL:
@@ -23,7 +23,10 @@ help: ## this list
 demo: $(VENV)/.filled-demo ## watch an emulator publish half a million events through the bus
 	@$(BIN)/python -m examples.emulator $(ARGS)
 
-test: $(VENV)/.filled-demo $(VENV)/.filled-test ## run the tests (they run the examples too)
+demo-flights: $(VENV)/.filled-flights ## watch a year of flights become a small database of delays, through a kill
+	@$(BIN)/python -m examples.flights $(ARGS)
+
+test: $(VENV)/.filled-flights $(VENV)/.filled-test ## run the tests (they run the examples too)
 	$(BIN)/python -X dev -m pytest --dist worksteal --tx '2*popen//python=$(BIN)/python -X dev' $(ARGS)
 
 test-others: ## run the tests on each other Python that is found
@@ -41,10 +44,10 @@ test-others: ## run the tests on each other Python that is found
 
 test-all: test test-others ## run the tests on this Python and on each other that is found
 
-soak: $(VENV)/.filled-demo $(VENV)/.filled-test ## try to break the promises for SOAK_MINUTES (30)
+soak: $(VENV)/.filled-flights $(VENV)/.filled-test ## try to break the promises for SOAK_MINUTES (30)
 	$(BIN)/python -m tests.reliability --minutes $(SOAK_MINUTES) $(ARGS)
 
-mutants: $(VENV)/.filled-demo $(VENV)/.filled-test ## break the library on purpose, and see that the tests notice
+mutants: $(VENV)/.filled-flights $(VENV)/.filled-test ## break the library on purpose, and see that the tests notice
 	$(BIN)/python -m tests.reliability.mutants $(ARGS)
 
 check: $(VENV)/.filled-dev ## ruff, mypy --strict, pyright and the direction of imports

@@ -1,6 +1,6 @@
 """Publishes the table as events in the order of time: the first half as last year's program did, in its shape."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any, cast
 
@@ -8,18 +8,17 @@ import pandas as pd
 
 from asyncbus import EventBus, NewEvent
 from examples.flights.events import FlightArrived, FlightCancelled, FlightDeparted
+from examples.flights.progress import Advance
 
 BATCH = 2000
 
 
-async def publish(bus: EventBus, table: pd.DataFrame, on_stored: Callable[[int], object]) -> int:
-    """Publish all that happened, and return how many events that is; `on_stored` is told of each batch."""
-    happened = happenings(table)
+async def publish(bus: EventBus, happened: Sequence[NewEvent], advance: Advance) -> None:
+    """Publish all that happened."""
     for place in range(0, len(happened), BATCH):
         events = happened[place : place + BATCH]
         await bus.publish_many([as_last_year(event) for event in events] if place * 2 < len(happened) else events)
-        on_stored(len(events))
-    return len(happened)
+        advance(place + len(events))
 
 
 def happenings(table: pd.DataFrame) -> Sequence[NewEvent]:
