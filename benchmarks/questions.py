@@ -30,6 +30,7 @@ NAMES = (
     "far_behind",
     "latency",
     "consumers",
+    "typed_events",
     "verify",
     "growing_log",
     "growing_subscriptions",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any, Final
 from zlib import crc32
 
@@ -16,6 +17,8 @@ from asyncbus.errors import PayloadError
 from asyncbus.events import NO_EXTRAS, Record, extras, json_decode, undecodable
 
 json_encode = msgspec.json.Encoder().encode
+
+_ALL_BUT_ONE: Final = len(NO_EXTRAS) - 1
 
 _BINARY: Final = 0x5A5A_5A5A
 """Mixed into the checksum of a payload of bytes, so that text and bytes of the same content differ."""
@@ -133,8 +136,20 @@ def extend_checksum(checksum: int, beside: tuple[object, ...]) -> int:
 
     Those that came with the third version of the schema count only where one is there: older events have none.
     """
+    if beside[3] is not None and beside.count(None) == _ALL_BUT_ONE:
+        return checksum ^ version_checksum(beside[3])
     counted = beside if beside[3:] != NO_EXTRAS[3:] else beside[:3]
-    return checksum ^ crc32(repr(counted).encode("utf-8", "surrogatepass"))
+    return checksum ^ _mixed(counted)
+
+
+@lru_cache(maxsize=1024)
+def version_checksum(version: object) -> int:
+    """What a version alone adds to a checksum: most typed events have nothing else."""
+    return _mixed((None, None, None, version, None, None))
+
+
+def _mixed(beside: tuple[object, ...]) -> int:
+    return crc32(repr(beside).encode("utf-8", "surrogatepass"))
 
 
 def first_damaged(records: Iterable[Record]) -> Record | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from types import UnionType
-from typing import Any, Literal, NoReturn, TypeAlias, get_args
+from typing import Any, Final, Literal, NoReturn, TypeAlias, get_args
 
 import msgspec
 
@@ -22,6 +22,8 @@ WhenNewer: TypeAlias = Literal["raw", "refuse"]
 
 Decode: TypeAlias = Callable[[Any], Any]
 
+_PLAIN: Final = (json_decode, json_decode)
+
 
 class Decoding:
     """Which decoder an event gets, by its type and the version it is stored in.
@@ -36,38 +38,43 @@ class Decoding:
         self._shapes = shapes
         self._when_newer = when_newer
         self.is_plain = not shapes
-        self._known: dict[tuple[str, int | None], Decode] = {}
+        self._known: dict[tuple[str, int | None], tuple[Decode, Decode]] = {}
         self._changes = CATALOG.changes
 
     def event(self, record: Record) -> Event[Any]:
         """The event of a record."""
         if record.version is None and self.is_plain:
             return Event(record)
-        return Event(record, self._decoder(record.type, record.version))
+        # One look-up an event (benchmarks/bench_typed_events.py).
+        found = self._known.get((record.type, record.version)) if self._changes == CATALOG.changes else None
+        decode, refuse = self._learn(record.type, record.version) if found is None else found
+        return Event(record, decode if record.data.__class__ is str else refuse)
 
-    def _decoder(self, type: str, version: int | None) -> Decode:
+    def _learn(self, type: str, version: int | None) -> tuple[Decode, Decode]:
         if self._changes != CATALOG.changes or len(self._known) >= TYPE_CACHE_LIMIT:
             self._known.clear()
             self._changes = CATALOG.changes
-        decode = self._known.get((type, version))
-        if decode is None:
-            decode = self._known[type, version] = self._find(type, version)
-        return decode
+        found = self._known[type, version] = self._find(type, version)
+        return found
 
-    def _find(self, type: str, version: int | None) -> Decode:
+    def _find(self, type: str, version: int | None) -> tuple[Decode, Decode]:
+        """What decodes text, and what decodes bytes."""
         shape = self._shapes.get(type)
         when_newer = self._when_newer or ("raw" if shape is None else "refuse")
         if shape is None:
             shape = None if version is None else CATALOG.newest(type)
         if shape is None:
-            return json_decode
+            return _PLAIN
         upcasts = CATALOG.upcasts(type)
         stored = min(upcasts, default=shape.version) if version is None else version
         if stored > shape.version:
-            return json_decode if when_newer == "raw" else _refusing(type, stored, shape.version)
+            if when_newer == "raw":
+                return _PLAIN
+            refuse = _refusing(type, stored, shape.version)
+            return refuse, refuse
         if stored == shape.version:
-            return shape.read
-        return _upcasting(shape, stored, [upcasts.get(step) for step in range(stored, shape.version)])
+            return shape.decode, shape.refuse
+        return _upcasting(shape, stored, [upcasts.get(step) for step in range(stored, shape.version)]), shape.refuse
 
 
 PLAIN = Decoding({})
@@ -97,10 +104,8 @@ def _refusing(type: str, stored: int, known: int) -> Decode:
 
 
 def _upcasting(shape: Shape, stored: int, steps: list[Upcast | None]) -> Decode:
-    def read(text: str | bytes) -> Any:
+    def read(text: str) -> Any:
         """The instance, by one upcast after the other."""
-        if isinstance(text, bytes):
-            return shape.read(text)
         data = json_decode(text)
         for version, step in enumerate(steps, stored):
             if step is None:

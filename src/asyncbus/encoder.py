@@ -21,22 +21,22 @@ from asyncbus.codec import (
     refusal,
     refuse_non_finite,
     type_seed,
+    version_checksum,
 )
 from asyncbus.errors import InvalidOptionError, PayloadError, PayloadTooLargeError
 from asyncbus.events import (
     LAST_SEQUENCE,
-    MAX_VERSION,
     NO_EXTRAS,
     check_name,
     check_type,
     extras,
     to_microseconds,
 )
-from asyncbus.options import check_count
+from asyncbus.options import check_count, check_version
 from asyncbus.patterns import TYPE_CACHE_LIMIT
 
-_NOTHING_BESIDE: Final = (None,) * 7
-"""What most events have beside their type, data and time."""
+_NOTHING_BESIDE: Final = (None,) * 6
+"""What most events have beside their type, version, data and time."""
 
 
 class Encoder:
@@ -63,7 +63,7 @@ class Encoder:
         # Event type → where its checksum starts. A type in here has passed the grammar.
         self._seeds: dict[str, int] = {}
 
-    def submission(  # noqa: PLR0917  # keywords would cost a tenth of a microsecond each, for every event
+    def submission(  # noqa: C901, PLR0917  # calls would cost a tenth of a microsecond each, keywords too, for every event
         self,
         type: Any,
         data: Any = None,
@@ -106,9 +106,12 @@ class Encoder:
             if "null" in text:
                 refuse_non_finite(data)
             submission = Submission(0, 0, occurred, type, text, crc32(payload, seed) ^ occurred)
-        beside = (id, key, metadata, expected_sequence, version, causation_id, correlation_id)
+        beside = (id, key, metadata, expected_sequence, causation_id, correlation_id)
         if beside != _NOTHING_BESIDE or HANDLED.get(NOTHING)[0] is self._log:
-            self._extend(submission, *beside)
+            self._extend(submission, version, *beside)
+        elif version is not None:  # as most typed events are (benchmarks/bench_typed_events.py)
+            submission.version = version = check_version(version)
+            submission.checksum ^= version_checksum(version)
         return submission
 
     def _learn(self, type: object) -> tuple[str, int]:
@@ -121,11 +124,11 @@ class Encoder:
     def _extend(  # noqa: PLR0917  # as `submission`
         self,
         submission: Submission,
+        version: int | None,
         id: str | None,
         key: str | None,
         metadata: Mapping[str, Any] | None,
         expected_sequence: int | None,
-        version: int | None,
         causation_id: int | None,
         correlation_id: str | None,
     ) -> None:
@@ -136,7 +139,7 @@ class Encoder:
         if metadata is not None:
             submission.metadata = self._metadata(metadata)
         if version is not None:
-            submission.version = check_count("version", version, most=MAX_VERSION)
+            submission.version = check_version(version)
         self._follow(submission, causation_id, correlation_id)
         if (extra := extras(submission)) != NO_EXTRAS:
             submission.checksum = extend_checksum(submission.checksum, extra)

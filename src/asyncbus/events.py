@@ -39,6 +39,7 @@ LAST_SEQUENCE: Final = 2**63 - 1
 """The highest sequence there can be."""
 
 TYPE: Final = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*", re.ASCII)
+_PLACE = re.compile(r" - at `(?P<path>\$[^`]*)`$")
 _TOKEN = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -118,8 +119,10 @@ class Event(Struct, Generic[D], gc=False, eq=False):
             if data.__class__ is not bytes or self._decode is not json_decode:
                 try:
                     data = self._decode(data)
-                except (DecodeError, RecursionError) as error:
-                    raise undecodable("$", error) from error
+                except PayloadError:
+                    raise
+                except Exception as error:  # the class of a typed event may check itself
+                    raise misfit(error, self._decode) from error
             self._data = data
         return data  # type: ignore[no-any-return]  # what the decoder makes of it
 
@@ -232,6 +235,17 @@ class Receipt(Struct, frozen=True):
 
     sequence: int
     duplicate: bool = False
+
+
+def misfit(error: Exception, decode: Callable[[str], Any]) -> PayloadError:
+    """The error of stored JSON that `decode`, of msgspec, refuses; with the path of the offending field."""
+    cls = getattr(getattr(decode, "__self__", None), "type", Any)
+    if cls is Any or isinstance(error, RecursionError):
+        return undecodable("$", error)
+    text = str(error) or repr(error)
+    place = _PLACE.search(text)
+    path, reason = (place["path"], text[: place.start()]) if place else ("$", text)
+    return PayloadError(path, f"does not fit {cls.__module__}.{cls.__qualname__}: {reason}")
 
 
 def undecodable(path: str, error: Exception) -> PayloadError:

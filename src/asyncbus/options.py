@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Final, Literal, TypeAlias, get_args
 
 from asyncbus.errors import InvalidHandlerError, InvalidOptionError
-from asyncbus.events import LAST_SEQUENCE, to_microseconds
+from asyncbus.events import LAST_SEQUENCE, MAX_VERSION, to_microseconds
 
 _LEAST: Final = sys.float_info.min
 _LONGEST: Final = 1e9
@@ -34,6 +34,13 @@ def check_count(option: str, value: object, least: int = 1, most: int | None = N
         limit = "" if most is None else f" and at most {most}"
         raise InvalidOptionError(option, f"an integer of at least {least}{limit}", value)
     return value
+
+
+def check_version(version: object) -> int:
+    """Return `version` if it can be that of a shape, or raise `InvalidOptionError`."""
+    if version.__class__ is int and 0 < version <= MAX_VERSION:
+        return version
+    return check_count("version", version, most=MAX_VERSION)
 
 
 def check_seconds(option: str, value: object, *, zero: bool = True) -> float:

@@ -5,17 +5,15 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import inspect
-import re
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, NoReturn
 
 import msgspec
 
 from asyncbus.codec import json_encode
 from asyncbus.errors import EventDefinitionError, PayloadError
-
-_PLACE: Final = re.compile(r" - at `(?P<path>\$[^`]*)`$")
+from asyncbus.events import misfit
 
 
 class Shape:
@@ -71,40 +69,30 @@ class Shape:
         except TypeError as error:
             raise EventDefinitionError(f"{self.name} cannot be an event: {error}") from error
 
-    def read(self, text: str | bytes) -> Any:
-        """The instance that stored JSON is; strictly: what is not of the field's type is refused, not converted.
+    @property
+    def decode(self) -> Callable[[str], Any]:
+        """Makes the instance that stored JSON is; strictly: what is not of the field's type is not converted.
+
+        Where it is msgspec's own it raises what `events.misfit` understands, else `PayloadError`.
+        """
+        return self._decode
+
+    def convert(self, data: Any) -> Any:
+        """The instance that plain data is, as `decode` makes it of JSON.
 
         Raises:
             PayloadError: with the path of the offending field.
         """
-        if text.__class__ is bytes:
-            raise PayloadError("$", f"expected a {self.name}, found bytes")
-        try:
-            return self._decode(text)  # type: ignore[arg-type]  # it is no bytes
-        except PayloadError:
-            raise
-        except Exception as error:  # a class may check itself
-            raise self.misfit(error) from error
-
-    def convert(self, data: Any) -> Any:
-        """The instance that plain data is, as `read` does it."""
         if self.is_pydantic:
-            return self.read(json_encode(data).decode())
+            return self._decode(json_encode(data).decode())
         try:
             return msgspec.convert(data, self.cls, str_keys=True)
-        except Exception as error:
-            raise self.misfit(error) from error
+        except Exception as error:  # a class may check itself
+            raise misfit(error, self._decode) from error
 
-    def misfit(self, error: Exception) -> PayloadError:
-        """The error of data that the class does not take, with the path of the offending field."""
-        if isinstance(error, RecursionError):
-            return PayloadError("$", f"cannot be decoded: {error}")
-        if self.is_pydantic and hasattr(error, "errors"):
-            return _of_model(self.name, error)
-        text = str(error)
-        place = _PLACE.search(text)
-        path, reason = (place["path"], text[: place.start()]) if place else ("$", text)
-        return PayloadError(path, f"does not fit {self.name}: {reason}")
+    def refuse(self, _: object) -> NoReturn:
+        """Raise the error of bytes, which no class is."""
+        raise PayloadError("$", f"expected a {self.name}, found bytes")
 
     def json_schema(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """The JSON Schema of the class, and the schemas it refers to, by name (`#/$defs/NAME`)."""
@@ -132,12 +120,18 @@ def _model_reader(cls: Any) -> Callable[[str], Any]:
 
     def read(text: str) -> Any:
         """Of one event."""
-        return validate(text, strict=True)
+        try:
+            return validate(text, strict=True)
+        except ValueError as error:
+            raise _of_model(cls, error) from error
 
     return read
 
 
-def _of_model(name: str, error: Any) -> PayloadError:
+def _of_model(cls: type, error: Any) -> PayloadError:
+    name = f"{cls.__module__}.{cls.__qualname__}"
+    if not hasattr(error, "errors"):
+        return PayloadError("$", f"does not fit {name}: {error}")
     first = error.errors(include_url=False)[0]
     path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in first["loc"])
     return PayloadError(f"${path}", f"does not fit {name}: {first['msg']}")

@@ -60,11 +60,13 @@ def _inserting(records: Sequence[Record], first: int, present: tuple[str, ...]) 
     recorded_at = records[0].recorded_at
     bound: Bound = [recorded_at]
     # One value where one is asked for, else a tuple: as `attrgetter` has it.
-    extra = attrgetter(*present) if present else None
+    extra, is_one = attrgetter(*present or EXTRAS), len(present) == 1
     for sequence, record in enumerate(records, first):
         bound += (record.time, record.type, record.data, record.checksum ^ recorded_at ^ sequence)
-        if extra is not None:
-            bound += extra(record) if len(present) > 1 else (extra(record),)
+        if is_one:
+            bound.append(extra(record))
+        elif present:
+            bound += extra(record)
     bound += (None,) * (len(columns) * (rows - len(records)))
     return _insert(rows, columns), bound
 
