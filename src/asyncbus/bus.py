@@ -79,7 +79,7 @@ class EventBus(Closing):
         recent_capacity = max(check_count("recent_capacity", recent_capacity), inbox_capacity)
         self._close_timeout = check_seconds("close_timeout", close_timeout)
         self._history = History(self._store, recent_capacity, inbox_bytes)
-        self._encoder = Encoder(max_payload, self._clock.now, self._history, self._expect)
+        self._encoder = Encoder(max_payload, self._clock.now, self._history.being_handled, self._expect)
         self._fanout = Fanout(self._history)
         self._consumers = None
         self._saving = Saving(self._inbox.call, self._note)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
-from typing import Final
+from typing import TypeAlias
 
 from asyncbus.events import Record
 
-HANDLED: Final[ContextVar[tuple[object, Record | None]]] = ContextVar("asyncbus event being handled")
-"""The log of the event being handled, and the event: one of another log is no cause of what is published here."""
+Handled: TypeAlias = ContextVar[Record | None]
+"""The event of one log that is being handled. Each log has its own: an event of another is no cause of its events."""
 
-NOTHING: Final[tuple[object, Record | None]] = ("no log", None)
-"""No event is being handled."""
+
+def handled() -> Handled:
+    """One for a log."""
+    return ContextVar("asyncbus event being handled", default=None)

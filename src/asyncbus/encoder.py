@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 from zlib import crc32
 
 from msgspec import Raw
 
 from asyncbus.batch import Submission
 from asyncbus.catalog import CATALOG
-from asyncbus.causes import HANDLED, NOTHING
+from asyncbus.causes import Handled, handled
 from asyncbus.codec import (
     check_raw,
     checksum,
@@ -35,9 +35,6 @@ from asyncbus.events import (
 from asyncbus.options import check_count, check_version
 from asyncbus.patterns import TYPE_CACHE_LIMIT
 
-_NOTHING_BESIDE: Final = (None,) * 6
-"""What most events have beside their type, version, data and time."""
-
 
 class Encoder:
     """Checks and encodes events.
@@ -45,7 +42,7 @@ class Encoder:
     Args:
         max_payload: the most bytes that encoded data and encoded metadata may each have.
         now: gives the time of an event whose publisher does not.
-        log: whose events are the cause of what is published while they are handled.
+        being_handled: the event from which what is published follows.
         on_expected: called with each event that expects a sequence.
     """
 
@@ -53,12 +50,12 @@ class Encoder:
         self,
         max_payload: int,
         now: Callable[[], int],
-        log: object = None,
+        being_handled: Handled | None = None,
         on_expected: Callable[[], None] = lambda: None,
     ) -> None:
         self._max_payload = max_payload
         self._now = now
-        self._log = log
+        self._handled = handled() if being_handled is None else being_handled
         self._on_expected = on_expected
         # Event type → where its checksum starts. A type in here has passed the grammar.
         self._seeds: dict[str, int] = {}
@@ -106,9 +103,16 @@ class Encoder:
             if "null" in text:
                 refuse_non_finite(data)
             submission = Submission(0, 0, occurred, type, text, crc32(payload, seed) ^ occurred)
-        beside = (id, key, metadata, expected_sequence, causation_id, correlation_id)
-        if beside != _NOTHING_BESIDE or HANDLED.get(NOTHING)[0] is self._log:
-            self._extend(submission, version, *beside)
+        if (
+            id is not None
+            or key is not None
+            or metadata is not None
+            or expected_sequence is not None
+            or causation_id is not None
+            or correlation_id is not None
+            or self._handled.get() is not None
+        ):
+            self._extend(submission, version, id, key, metadata, expected_sequence, causation_id, correlation_id)
         elif version is not None:  # as most typed events are (benchmarks/bench_typed_events.py)
             submission.version = version = check_version(version)
             submission.checksum ^= version_checksum(version)
@@ -148,15 +152,15 @@ class Encoder:
 
     def _follow(self, submission: Submission, causation_id: int | None, correlation_id: str | None) -> None:
         """It follows from the event being handled, unless its publisher says otherwise."""
-        log, cause = HANDLED.get(NOTHING)
+        cause = self._handled.get()
         if causation_id is not None:
             # 0, the sequence of nothing: it follows from none.
             submission.causation_id = check_count("causation_id", causation_id, 0, LAST_SEQUENCE) or None
-        elif cause is not None and log is self._log:
+        elif cause is not None:
             submission.causation_id = cause.sequence
         if correlation_id is not None:
             submission.correlation_id = check_name("correlation_id", correlation_id)
-        elif cause is not None and log is self._log and causation_id != 0:
+        elif cause is not None and causation_id != 0:
             submission.correlation_id = cause.correlation_id
 
     def _expect(self, submission: Submission, expected_sequence: int) -> None:

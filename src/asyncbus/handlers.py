@@ -9,7 +9,6 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeAlias
 
-from asyncbus.causes import HANDLED
 from asyncbus.clock import Clock
 from asyncbus.errors import AsyncBusError
 from asyncbus.events import Event
@@ -59,7 +58,7 @@ async def _handle_what_is_there(handler: Handler, subscription: Subscription, cl
     """Handle events until none is at hand, or the slice of time is over."""
     awaited = inspect.iscoroutinefunction(handler)
     next_nowait = subscription.next_nowait
-    log_of = subscription.log
+    begin = subscription.being_handled.set
     began = clock.monotonic()
     more = True
     look_after = 1
@@ -70,7 +69,7 @@ async def _handle_what_is_there(handler: Handler, subscription: Subscription, cl
                 if (event := next_nowait()) is None:
                     more = False
                     break
-                HANDLED.set((log_of, subscription.current))
+                begin(subscription.current)
                 outcome = handler(event)
                 if awaited or inspect.isawaitable(outcome):
                     await outcome

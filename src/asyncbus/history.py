@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Awaitable, Sequence
 from typing import Final, TypeVar
 
+from asyncbus.causes import handled
 from asyncbus.errors import AsyncBusError, EventsLostError, StartBeyondHeadError, StoreFailedError
 from asyncbus.events import Record, payload_size, to_microseconds
 from asyncbus.filters import EventFilter
@@ -37,6 +38,8 @@ class History:
     """
 
     def __init__(self, store: EventStore, recent_capacity: int, recent_bytes: int = 64 * 2**20) -> None:
+        # Set by whoever calls a handler with an event of this log.
+        self.being_handled = handled()
         self._store = store
         self._capacity = recent_capacity
         self._max_bytes = recent_bytes

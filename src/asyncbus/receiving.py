@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from copy import copy
 from typing import Final, Self
 
+from asyncbus.causes import Handled, handled
 from asyncbus.decoding import PLAIN, Decoding
 from asyncbus.errors import (
     AsyncBusError,
@@ -85,9 +86,9 @@ class Receiving(Progress):
         return self._blocking
 
     @property
-    def log(self) -> object:
-        """The log that its events are of; None before it takes part."""
-        return None if self._fanout is None else self._fanout.history
+    def being_handled(self) -> Handled:
+        """To be set to the event that a handler is called with."""
+        return handled() if self._fanout is None else self._fanout.history.being_handled
 
     @property
     def is_handling(self) -> bool:

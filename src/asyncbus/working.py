@@ -9,7 +9,6 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeAlias
 
-from asyncbus.causes import HANDLED
 from asyncbus.consumer_options import Wanted
 from asyncbus.delivery import Delivery
 from asyncbus.errors import EffectsError, HandlerTimeoutError, InvalidHandlerError
@@ -99,7 +98,7 @@ class Working(Resuming):
     async def _handle_many(self, held: Held | None) -> None:
         """Handle what is at hand, and give others a turn after each slice of time."""
         handler, awaited = self._handler, self._awaited
-        log_of, event_of = self._around.history, self.decoding.event
+        begin, event_of = self._around.history.being_handled.set, self.decoding.event
         assert handler is not None  # noqa: S101  # or nobody would work
         began = self._monotonic()
         look_after = 1
@@ -107,7 +106,7 @@ class Working(Resuming):
             # The clock is asked ever less often, for fast handlers are the hot path.
             for _ in range(look_after):
                 try:
-                    HANDLED.set((log_of, held.record))
+                    begin(held.record)
                     outcome = handler(event_of(held.record))
                     if awaited or inspect.isawaitable(outcome):
                         await outcome
@@ -142,7 +141,7 @@ class Working(Resuming):
         assert self._handler is not None  # noqa: S101  # as above
         delivery = self._deliver(held) if self._wants_delivery or self._is_manual else None
         event = self.decoding.event(held.record) if delivery is None else delivery.event
-        HANDLED.set((self._around.history, held.record))
+        self._around.history.being_handled.set(held.record)
         call = functools.partial(self._handler, *((event, delivery) if self._wants_delivery else (event,)))
         try:
             await (self._within_time(held, call) if self._fencing is None else self._with_effect(held, call))
