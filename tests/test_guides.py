@@ -108,6 +108,27 @@ def test_the_effects_of_the_other_guide_happen_once(tmp_path: Path) -> None:
         assert connection.execute("SELECT * FROM totals").fetchall() == [("licm", 24)]
 
 
+def test_the_guide_of_typed_events_says_what_it_shows(tmp_path: Path) -> None:
+    first, *excerpts = SNIPPET.findall((GUIDES / "typed-events.md").read_text("utf-8"))
+    shown = "".join(indent(f"{excerpt}\n", " " * 8) for excerpt in excerpts)
+    program = first.replace("\nasyncio.run(main())", f"{shown}\nasyncio.run(main())")
+
+    licm = "StageCompleted(stage='licm', ms=12)"
+
+    assert run(first, tmp_path) == ["1 licm 12"]
+    assert run(program, tmp_path) == [
+        "2 licm 12",
+        "[main.<locals>.CacheHit(key=7), main.<locals>.CacheMiss(key=8)]",
+        f"[{licm}, {licm}, main.<locals>.CacheMiss(key=8)]",
+        f"[{licm}, {licm}, main.<locals>.CacheHit(key=7), main.<locals>.CacheMiss(key=8), {{'by': 'hand'}}]",
+        "$.key",
+        "[main.<locals>.Flushed(level='l1', va=4096, asid=0), main.<locals>.Flushed(level='l2', va=8192, asid=7)]",
+        "[('order.placed', 'order-42'), ('order.billed', 'order-42')]",
+        "0",
+        "['optimization.cache_hit', 'optimization.cache_miss', 'optimization.stage_completed', 'tlb.flushed']",
+    ]
+
+
 @pytest.mark.parametrize("guide", sorted(GUIDES.glob("*.md")), ids=lambda guide: guide.stem)
 def test_every_snippet_is_python_and_every_link_leads_somewhere(guide: Path) -> None:
     text = guide.read_text("utf-8")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
-QUICKSTART, EXCERPT, CONSUMER = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+QUICKSTART, EXCERPT, CONSUMER, TYPED = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
 def run(code: str, folder: Path) -> str:
@@ -67,3 +67,13 @@ def test_the_excerpt_about_consumers_runs_inside_the_quickstart_and_goes_on_wher
 def test_every_file_the_readme_points_to_is_there() -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", README):
         assert (ROOT / target).exists(), target
+
+
+def test_the_excerpt_about_typed_events_runs_inside_the_quickstart(tmp_path: Path) -> None:
+    shown = (
+        f"from dataclasses import dataclass\n{TYPED}print([event.data for event in await bus.query(StageCompleted)])\n"
+    )
+    inner = "".join(f"        {line}\n" for line in shown.splitlines())
+    code = QUICKSTART.replace("\nasyncio.run(main())", f"{inner}\nasyncio.run(main())")
+
+    assert run(code, tmp_path).splitlines()[-1].endswith("StageCompleted(stage='licm', ms=12)]")

@@ -79,6 +79,7 @@ from asyncbus.lineage import Lineage
 from asyncbus.patterns import Pattern
 from asyncbus.policies import Retry
 from asyncbus.receipts import PendingReceipt
+from asyncbus.shapes import Shape
 from asyncbus.statistics import BusStatistics, ConsumerStatistics, DrainReport, Health, SubscriptionStatistics
 from asyncbus.store.base import Appended, BackupStore, Bounds, EventStore, Features, KeyedStore, MeasuredStore, Page
 from asyncbus.store.consumers import (
@@ -174,6 +175,7 @@ __all__ = [
     "SchemaTooNewError",
     "SchemaTooOldError",
     "SequenceExhaustedError",
+    "Shape",
     "StaleAckError",
     "StartBeyondHeadError",
     "StoreCorruptError",
