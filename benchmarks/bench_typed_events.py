@@ -45,7 +45,7 @@ def question(setting: Setting) -> Question:
         return asyncio.run(microseconds_an_event(setting, PATTERN, published, _of_dict, beside_others=beside_others))
 
     def typed(cls: Any) -> float:
-        with asyncbus.catalog().isolated():
+        with asyncbus.catalog().isolated(empty=True):
             asyncbus.event(TYPE)(cls)
             published = [(each, None) for each in islice(cycle([cls(**payload) for payload in PAYLOADS]), events)]
             return asyncio.run(microseconds_an_event(setting, cls, published, _of_instance))

@@ -64,6 +64,12 @@ LABELS = {
         "replay of a rare pattern",
         "against a log of only what matches",
     ),
+    ("typed, a dataclass", "untyped, a dict"): ("typed event, dataclass", "time an event, against a plain dict"),
+    ("typed, a msgspec Struct", "untyped, a dict"): ("typed event, Struct", "time an event, against a plain dict"),
+    ("untyped, where others expect sequences", "untyped, a dict"): (
+        "plain event, others expect sequences",
+        "time an event, against nobody expecting",
+    ),
     ("publish to handled, the loop computes", "publish to handled, the loop idle"): (
         "publish → handler, beside a busy loop",
         "against an idle loop",

@@ -69,8 +69,9 @@ async def bus() -> AsyncIterator[EventBus]:
 
 
 @pytest.fixture(autouse=True)
-def what_a_test_declares_is_forgotten() -> Iterator[None]:
-    with asyncbus.catalog().isolated():
+def own_catalog() -> Iterator[None]:
+    """Nothing is declared as a test begins, and what it declares is forgotten as it ends."""
+    with asyncbus.catalog().isolated(empty=True):
         yield
 
 

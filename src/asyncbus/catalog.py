@@ -81,9 +81,16 @@ class Catalog:
                 raise BrokenUpcastsError(type, min(leads_to, newest) or min(upcasts), newest)
 
     @contextmanager
-    def isolated(self) -> Iterator[None]:
-        """Forget at the end what was declared within: for tests, each of which declares classes of its own."""
+    def isolated(self, *, empty: bool = False) -> Iterator[None]:
+        """Forget at the end what was declared within: for tests, each of which declares classes of its own.
+
+        Args:
+            empty: begin with nothing declared, whatever the modules that were imported before have declared.
+        """
         before = dict(self._by_class), _copied(self._by_type), _copied(self._upcasts)
+        if empty:
+            self._by_class, self._by_type, self._upcasts = {}, {}, {}
+            self.changes += 1
         try:
             yield
         finally:
