@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import Future as ThreadFuture
 from typing import Any, Final, TypeAlias
 
 from msgspec import Struct
 
 from asyncbus.errors import BusClosedError
 from asyncbus.events import Record
+from asyncbus.futures import AnyFuture
 
-AnyFuture: TypeAlias = "asyncio.Future[None] | ThreadFuture[None]"
 Task: TypeAlias = "asyncio.Task[Any] | None"
 
 
@@ -22,7 +21,7 @@ class Waiter(Struct, frozen=True, eq=False):
     `task` is known where a reader may block the writer.
     """
 
-    future: AnyFuture
+    future: AnyFuture[None]
     events: Sequence[Submission]
     task: Task = None
 

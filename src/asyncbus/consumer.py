@@ -14,6 +14,7 @@ from asyncbus.consumer_options import Wanted
 from asyncbus.delivery import Delivery
 from asyncbus.errors import SubscriptionBusyError, WouldDeadlockError
 from asyncbus.events import D, from_microseconds
+from asyncbus.futures import resolve
 from asyncbus.lanes import Lanes
 from asyncbus.ledger import Held, Ledger
 from asyncbus.statistics import ConsumerStatistics
@@ -189,8 +190,7 @@ class Consumer(Unparking, Generic[D]):
         await self._store_begun()
         self._sought = None
         self._is_moving = False
-        if not moved.done():
-            moved.set_result(None)
+        resolve(moved, None)
 
     def _begin_anew(self, before: int, letters: Sequence[int]) -> None:
         for retry in self._retries.values():

@@ -198,6 +198,11 @@ def _identity(record: Record) -> tuple[object, ...]:
     return record.sequence, record.recorded_at, record.time, record.type, record.data, *extras(record)
 
 
+def stored(event: Event) -> Record:
+    """An event as the store has it, not decoded."""
+    return event._record  # noqa: SLF001  # its own module
+
+
 class NewEvent(Struct, frozen=True):
     """One event proposed to `publish_many`, not recorded yet.
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from asyncbus.events import Record
+from asyncbus.futures import resolve
 from asyncbus.history import History
 from asyncbus.patterns import Pattern, PatternIndex, Ranked
 from asyncbus.store.base import Appended
@@ -105,8 +106,8 @@ class Fanout:
         """Undo `block`, if it was."""
         if receiver in self._blockers:
             del self._blockers[receiver]
-            if self._unblocked is not None and not self._unblocked.done():
-                self._unblocked.set_result(None)
+            if self._unblocked is not None:
+                resolve(self._unblocked, None)
 
     async def change_of_blockers(self) -> None:
         """Wait until one of the blockers has left."""

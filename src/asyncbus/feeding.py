@@ -11,6 +11,7 @@ from asyncbus.ahead import Ahead
 from asyncbus.consumer_options import Wanted
 from asyncbus.errors import BusClosedError, EventsLostError, StoreCorruptError
 from asyncbus.feed import Feed
+from asyncbus.futures import resolve
 from asyncbus.ledger import Held
 from asyncbus.reading import NOT_OPEN
 from asyncbus.storing import Storing
@@ -191,8 +192,8 @@ class Feeding(Storing):
             self._suspects += 1
 
     def _nudge(self) -> None:
-        if self._sleeper is not None and not self._sleeper.done():
-            self._sleeper.set_result(None)
+        if self._sleeper is not None:
+            resolve(self._sleeper, None)
 
     @property
     def _is_feeding(self) -> bool:
@@ -230,7 +231,7 @@ class Feeding(Storing):
 
     def _wake_hungry(self) -> None:
         for _ in range(min(len(self._hungry), len(self._ready))):
-            _wake(self._hungry.popleft())
+            resolve(self._hungry.popleft(), None)
 
     def _leave_flight(self, held: Held) -> None:
         super()._leave_flight(held)
@@ -243,9 +244,4 @@ class Feeding(Storing):
         self._is_settled_in.set()
         self._nudge()
         while self._hungry:
-            _wake(self._hungry.popleft())
-
-
-def _wake(waiting: asyncio.Future[None]) -> None:
-    if not waiting.done():
-        waiting.set_result(None)
+            resolve(self._hungry.popleft(), None)

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from msgspec import Struct
 
+from asyncbus.conditions import Condition, conditions
 from asyncbus.events import Record, check_name, to_microseconds
 from asyncbus.options import bound, check_count
 from asyncbus.patterns import Pattern
@@ -23,6 +24,7 @@ class EventFilter(Struct, frozen=True, kw_only=True):
         since, until: range of `time`, when the events occurred.
         key: exactly this key.
         causation_ids: the sequences of events, one of which led to it.
+        conditions: on what its data and metadata say.
         limit: at most this many events.
         newest_first: descending sequences, so that `limit` keeps the last ones.
     """
@@ -36,6 +38,7 @@ class EventFilter(Struct, frozen=True, kw_only=True):
     until: int | None = None
     key: str | None = None
     causation_ids: tuple[int, ...] | None = None
+    conditions: tuple[Condition, ...] = ()
     limit: int | None = 1000
     newest_first: bool = False
 
@@ -49,6 +52,7 @@ class EventFilter(Struct, frozen=True, kw_only=True):
         since: datetime | None = None,
         until: datetime | None = None,
         key: str | None = None,
+        where: str | None = None,
         limit: int | None = 1000,
         newest_first: bool = False,
     ) -> EventFilter:
@@ -68,6 +72,7 @@ class EventFilter(Struct, frozen=True, kw_only=True):
             since=None if since is None else to_microseconds("since", since),
             until=None if until is None else to_microseconds("until", until),
             key=None if key is None else check_name("key", key),
+            conditions=() if where is None else conditions(where),
             limit=None if limit is None else check_count("limit", limit),
             newest_first=newest_first,
         )
@@ -81,6 +86,7 @@ class EventFilter(Struct, frozen=True, kw_only=True):
             and (self.key is None or record.key == self.key)
             and (self.causation_ids is None or record.causation_id in self.causation_ids)
             and self.pattern.matches(record.type)
+            and all(condition.holds(record) for condition in self.conditions)
         )
 
 

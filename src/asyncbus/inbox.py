@@ -17,7 +17,7 @@ from copy import copy
 
 from msgspec import Struct
 
-from asyncbus.batch import OUTSIDE, AnyFuture, Batch, Submission, Task, Waiter
+from asyncbus.batch import OUTSIDE, Batch, Submission, Task, Waiter
 from asyncbus.errors import (
     BatchTooLargeError,
     BusClosedError,
@@ -26,6 +26,7 @@ from asyncbus.errors import (
     WrongEventLoopError,
 )
 from asyncbus.events import payload_size
+from asyncbus.futures import AnyFuture, fail, resolve
 
 
 class _InLine(Struct, frozen=True, eq=False):
@@ -33,7 +34,7 @@ class _InLine(Struct, frozen=True, eq=False):
 
     submissions: Sequence[Submission]
     size: int
-    future: AnyFuture
+    future: AnyFuture[None]
     task: Task = None
 
 
@@ -346,7 +347,7 @@ class Inbox:
         with self._lock:
             batch.settled = True
         for waiter in batch.waiters:
-            _resolve(waiter.future)
+            resolve(waiter.future, None)
         batch.waiters = []
         # Records live on in memory and refer to their batch: it must not keep all others alive, nor what its commands
         # refer to, the bus itself, for the collector does not see through records.
@@ -360,10 +361,10 @@ class Inbox:
         waiting = [waiter for batch in (*self._full, self._open) for waiter in batch.waiters]
         for waiter in waiting:
             if waiter.task in tasks:
-                _fail(waiter.future, WouldDeadlockError(_DEADLOCK))
+                fail(waiter.future, WouldDeadlockError(_DEADLOCK))
         for entry in tuple(self._line):
             if entry.task in tasks:
-                _fail(entry.future, WouldDeadlockError(_DEADLOCK))
+                fail(entry.future, WouldDeadlockError(_DEADLOCK))
 
     def close(self, reason: str) -> None:
         """Accept nothing more; those in line get `BusClosedError(reason)`; what was accepted waits for the writer."""
@@ -372,7 +373,7 @@ class Inbox:
             refused = tuple(self._line)
             self._line.clear()
         for entry in refused:
-            _fail(entry.future, BusClosedError(reason))
+            fail(entry.future, BusClosedError(reason))
         self._wake()
 
     def abandon(self, reason: str) -> None:
@@ -416,8 +417,7 @@ class Inbox:
             return
         self.check_loop()  # here, once a batch, and not for each event: it costs a system call
         self._sleeper = None
-        if not sleeper.done():
-            sleeper.set_result(None)
+        resolve(sleeper, None)
 
     def _fits(self, events: int, size: int) -> bool:
         return self.depth + events <= self.capacity and self.size + size <= self.max_bytes
@@ -459,7 +459,7 @@ class Inbox:
             if not entry.future.done():
                 self._accept(entry.submissions)
                 self._open.thread_size += entry.size
-                _resolve(entry.future)
+                resolve(entry.future, None)
         self._measure()
 
     def _leave_line(self, entry: _InLine) -> bool:
@@ -475,13 +475,3 @@ _DEADLOCK = (
     'this handler\'s own subscription (when_full="block") is full, so the writer waits for it and it must not wait for'
     ' the writer; publish with ack="accepted" or publish_nowait, or subscribe with when_full="catch_up"'
 )
-
-
-def _resolve(future: AnyFuture) -> None:
-    if not future.done():
-        future.set_result(None)
-
-
-def _fail(future: AnyFuture, error: Exception) -> None:
-    if not future.done():
-        future.set_exception(error)

@@ -10,6 +10,7 @@ from typing import Any
 
 from asyncbus.consumer_options import Wanted
 from asyncbus.errors import AsyncBusError, ConsumerError, EffectsError, StoreFailedError
+from asyncbus.futures import fail, resolve
 from asyncbus.ledger import Held
 from asyncbus.shielded import Shielded
 from asyncbus.surroundings import Surroundings
@@ -161,8 +162,8 @@ class Living(Working):
             )
 
     def _stir(self) -> None:
-        if self._stirred is not None and not self._stirred.done():
-            self._stirred.set_result(None)
+        if self._stirred is not None:
+            resolve(self._stirred, None)
 
     async def _cancel(self) -> None:
         """End what did not end by itself: what was in flight is given back."""
@@ -197,8 +198,8 @@ class Living(Working):
         self._forget_times()
         self.in_flight.clear()
         self._tell_passed()
-        if self._sought is not None and not self._sought[1].done():
-            self._sought[1].set_exception(self._gone())
+        if self._sought is not None:
+            fail(self._sought[1], self._gone())
 
     def _give_back(self, held: Held) -> None:
         """Its handler was cancelled, by nobody's fault: that was no attempt."""

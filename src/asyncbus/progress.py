@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from asyncbus.events import Record
 from asyncbus.fanout import Fanout
+from asyncbus.futures import resolve
 
 
 class Progress:
@@ -81,8 +82,7 @@ class Progress:
     def excuse(self) -> None:
         """Its reader itself waits for what waits for it: nobody is to wait for it any more."""
         for _, future in self._passed:
-            if not future.done():
-                future.set_result(None)
+            resolve(future, None)
 
     async def finished(self) -> None:
         """Wait until what it holds was delivered and handled, or its reader is gone."""
@@ -100,6 +100,6 @@ class Progress:
             position = self.position
             ended = not self._open and not self.held
             for sequence, future in self._passed:
-                if (sequence <= position or ended) and not future.done():
-                    future.set_result(None)
+                if sequence <= position or ended:
+                    resolve(future, None)
             self._passed = [(sequence, future) for sequence, future in self._passed if not future.done()]

@@ -11,6 +11,7 @@ from typing import Final, TypedDict, TypeVar, Unpack, overload
 from msgspec.structs import replace
 
 from asyncbus.clock import Clock
+from asyncbus.conditions import Where
 from asyncbus.decoding import Decoding, Wanted, select
 from asyncbus.errors import (
     AsyncBusError,
@@ -50,7 +51,7 @@ class QueryOptions(TypedDict, total=False):
     since: datetime | None
     until: datetime | None
     key: str | None
-    where: Callable[[Event], object] | None
+    where: Where | None
     limit: int | None
     newest_first: bool
 
@@ -160,7 +161,7 @@ class Reading:
         since: datetime | None = None,
         until: datetime | None = None,
         key: str | None = None,
-        where: Callable[[Event], object] | None = None,
+        where: Where | None = None,
         limit: int | None = 1000,
         newest_first: bool = False,
     ) -> list[Event]:
@@ -173,7 +174,8 @@ class Reading:
             since: occurred (`Event.time`) at it or later.
             until: occurred before it.
             key: exactly this key.
-            where: a predicate, asked in Python after all other conditions.
+            where: a predicate, asked in Python after all other conditions; or conditions on data and metadata as text,
+                which the store looks at: `data.va > 4096 and metadata.user = "eve"` (the guide on queries says more).
             limit: at most this many events; None: all there are, in memory.
             newest_first: descending sequences, so that `limit` keeps the last ones.
 
@@ -182,14 +184,21 @@ class Reading:
             StoreFailedError
         """
         self._readable_here()
-        if where is not None:
-            check_handler(where)
         selected, decoding = select(pattern)
         wanted = EventFilter.build(
-            selected, start=start, stop=stop, since=since, until=until, key=key, limit=limit, newest_first=newest_first
+            selected,
+            start=start,
+            stop=stop,
+            since=since,
+            until=until,
+            key=key,
+            where=where if isinstance(where, str) else None,
+            limit=limit,
+            newest_first=newest_first,
         )
-        if where is None:
+        if where is None or isinstance(where, str):
             return [decoding.event(record) for record in await ask(self._store.query(wanted))]
+        check_handler(where)
         return await self._query_where(wanted, decoding, where)
 
     async def _query_where(

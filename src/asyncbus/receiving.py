@@ -19,6 +19,7 @@ from asyncbus.errors import (
 )
 from asyncbus.events import Event, Record, to_microseconds
 from asyncbus.fanout import Fanout
+from asyncbus.futures import resolve
 from asyncbus.options import Start, WhenFull
 from asyncbus.patterns import Pattern
 from asyncbus.progress import Progress
@@ -202,8 +203,8 @@ class Receiving(Progress):
     def wake(self) -> None:
         """Let the task that waits for events go on."""
         waiter, self._waiter = self._waiter, None
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
+        if waiter is not None:
+            resolve(waiter, None)
 
     def _block(self) -> None:
         if self._fanout is not None:

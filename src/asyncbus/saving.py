@@ -8,6 +8,7 @@ from copy import copy
 from itertools import islice
 from typing import Final, Protocol
 
+from asyncbus.futures import resolve
 from asyncbus.store.consumers import Change
 
 _PASSING: Final = 8
@@ -57,8 +58,7 @@ class Saves:
                 for change in changes:
                     self._note(change)
             saver.kept(changes, stale=is_stale)
-        if not self._done.done():
-            self._done.set_result(error)
+        resolve(self._done, error)
 
 
 class Saving:

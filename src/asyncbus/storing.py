@@ -12,6 +12,7 @@ from asyncbus.consumer_options import Wanted
 from asyncbus.delivering import Delivering
 from asyncbus.errors import ConsumerClosedError, StaleAckError, StoreFullError
 from asyncbus.feed import Feed
+from asyncbus.futures import fail, resolve
 from asyncbus.store.consumers import Change, ConsumerState
 from asyncbus.surroundings import Surroundings
 
@@ -123,12 +124,10 @@ class Storing(Delivering):
         if self._passed:
             checkpoint = self.checkpoint if self._is_active else -1
             for sequence, future in self._passed:
-                if future.done():
-                    continue
                 if sequence <= checkpoint:
-                    future.set_result(None)
+                    resolve(future, None)
                 elif not self.is_open:
-                    future.set_exception(self._gone())
+                    fail(future, self._gone())
             self._passed = [(sequence, future) for sequence, future in self._passed if not future.done()]
 
     def _gone(self) -> Exception:

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from copy import copy
 from typing import Any, TypedDict, TypeVar, Unpack, overload
 
+from asyncbus.conditions import Where, predicate
 from asyncbus.decoding import Wanted, WhenNewer, select
 from asyncbus.errors import (
     AsyncBusError,
@@ -46,7 +47,7 @@ class SubscribeOptions(TypedDict, total=False):
     start: Start
     capacity: int
     when_full: WhenFull
-    where: Callable[[Event], object] | None
+    where: Where | None
     priority: int
     when_newer: WhenNewer | None
 
@@ -85,7 +86,7 @@ class Subscribing(Reading):
         start: Start = "latest",
         capacity: int = 1024,
         when_full: WhenFull = "catch_up",
-        where: Callable[[Event], object] | None = None,
+        where: Where | None = None,
         priority: int = 0,
         when_newer: WhenNewer | None = None,
     ) -> Subscription[Any]:
@@ -106,7 +107,7 @@ class Subscribing(Reading):
                 log, later; nothing is lost and nobody waits. "block": the writer takes no next batch until there is
                 room, so the queue holds at most its capacity and one batch. "drop_oldest": counted and logged.
                 "fail": `SubscriptionOverflowError` ends it, after what the queue holds.
-            where: a predicate on the event, asked when it is delivered.
+            where: a predicate on the event, or conditions as text as for `query`, asked when it is delivered.
             priority: higher ones are offered events, and woken, before others; otherwise in the order of subscribing.
             when_newer: what the data of an event is that was stored in a newer version than the class here: "raw":
                 plain data; "refuse": reading it raises `NewerVersionError`. None: "refuse" where a class was asked for,
@@ -126,8 +127,6 @@ class Subscribing(Reading):
         self._refuse_closed()
         if handler is not None:
             check_handler(handler)
-        if where is not None:
-            check_handler(where)
         check_start(start)
         check_when_full(when_full)
         check_priority(priority)
@@ -139,7 +138,7 @@ class Subscribing(Reading):
             start=start,
             capacity=check_count("capacity", capacity),
             when_full=when_full,
-            where=where,
+            where=predicate(where),
             rank=(-priority, next(self._order)),
             handled=handler is not None,
             on_end=self._forget,
@@ -178,7 +177,7 @@ class Subscribing(Reading):
     def wait_for(
         self,
         pattern: type[T],
-        where: Callable[[Event[T]], object] | None = None,
+        where: Callable[[Event[T]], object] | str | None = None,
         *,
         timeout: float | None = None,
         start: Start = "latest",
@@ -188,7 +187,7 @@ class Subscribing(Reading):
     def wait_for(
         self,
         pattern: Wanted,
-        where: Callable[[Event], object] | None = None,
+        where: Where | None = None,
         *,
         timeout: float | None = None,
         start: Start = "latest",
@@ -197,7 +196,7 @@ class Subscribing(Reading):
     def wait_for(
         self,
         pattern: Any,
-        where: Callable[[Event], object] | None = None,
+        where: Where | None = None,
         *,
         timeout: float | None = None,
         start: Start = "latest",
@@ -206,7 +205,7 @@ class Subscribing(Reading):
 
         Args:
             pattern: which events.
-            where: a predicate on the event.
+            where: as for `subscribe`.
             timeout: seconds to wait at most, from the call on; None: no limit.
             start: where to begin to look, as for `subscribe`.
 

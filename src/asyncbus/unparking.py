@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Collection, Sequence
 from asyncbus.consumer_options import Wanted
 from asyncbus.dead_letters import numbers_of
 from asyncbus.errors import ConsumerClosedError, WouldDeadlockError
+from asyncbus.futures import fail, resolve
 from asyncbus.ledger import Held
 from asyncbus.living import Living
 from asyncbus.store.consumers import ParkedEvent, ParkedFilter, Released
@@ -102,15 +103,14 @@ class Unparking(Living):
     def _settled(self, held: Held, *, is_done: bool) -> None:
         super()._settled(held, is_done=is_done)
         tried = self._tried_again.pop(held, None) if self._tried_again else None
-        if tried is not None and not tried.done():
-            tried.set_result(is_done)
+        if tried is not None:
+            resolve(tried, is_done)
 
     def _stop_trying(self, before: int) -> None:
         """What was read is forgotten; what comes after `before` is no dead letter any more."""
         self._take_back_letters()
         for held, tried in self._tried_again.items():
-            if not tried.done():
-                tried.set_result(None if held.record.sequence > before else False)
+            resolve(tried, None if held.record.sequence > before else False)
         self._tried_again.clear()
 
     async def _rest(self) -> None:
@@ -126,8 +126,7 @@ class Unparking(Living):
     def _release_name(self) -> None:
         super()._release_name()
         for tried in self._tried_again.values():
-            if not tried.done():
-                tried.set_exception(self._gone())
+            fail(tried, self._gone())
 
     # ---------------------------------------------------------------------------------------------- discarding them
 

@@ -110,9 +110,9 @@ async def test_a_handler_that_cannot_be_called_is_named(handler: Any, bus: Event
     for register in (bus, EventBus()):
         with pytest.raises(InvalidHandlerError):
             register.on("a")(handler)
-        with pytest.raises(InvalidHandlerError):
+        with pytest.raises((InvalidHandlerError, InvalidOptionError)):  # a string would be conditions
             register.subscribe("a", where=handler)
-    with pytest.raises(InvalidHandlerError):
+    with pytest.raises((InvalidHandlerError, InvalidOptionError)):
         bus.wait_for("a", handler)
     assert caught.value.found is handler
     assert isinstance(caught.value, TypeError)
@@ -163,7 +163,7 @@ async def test_a_bad_option_of_a_query_is_named(option: str, value: Any, bus: Ev
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize("where", [5, "where", HasNoRepr()], ids=["5", "text", "object"])
+@pytest.mark.parametrize("where", [5, HasNoRepr()], ids=["5", "object"])
 async def test_a_predicate_of_a_query_that_cannot_be_called_is_named(where: Any, bus: EventBus) -> None:
     with pytest.raises(InvalidHandlerError):
         await bus.query(where=where)

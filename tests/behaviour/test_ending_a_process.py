@@ -92,7 +92,9 @@ finally:
 
 def signalled(script: str, *arguments: str, number: signal.Signals) -> tuple[int, Any]:
     """Send a signal to a program once it works; its exit status and what it said last."""
-    command = [sys.executable, "-c", script, *arguments]
+    # Where the tests run in the background, a shell has Ctrl-C ignored, and that would be inherited.
+    heeding = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    command = [sys.executable, "-c", heeding + script, *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         assert process.stdout is not None
         try:

@@ -10,6 +10,7 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 
+from asyncbus.conditions import Condition
 from asyncbus.events import Record
 from asyncbus.filters import EventFilter
 
@@ -152,6 +153,10 @@ def page(
     ]
     clauses = [sql for sql, value in conditions if value is not None] or ["TRUE"]
     bound: Bound = [value for _, value in conditions if value is not None]
+    for condition in wanted.conditions:
+        sql, values = _holds(condition)
+        clauses.append(sql)
+        bound += values
     if types:
         one = f"SELECT {_COLUMNS} FROM events WHERE type = ? AND {' AND '.join(clauses)}"
         rows = " UNION ALL ".join([one] * len(types))
@@ -167,6 +172,32 @@ def page(
     # The unary plus: the few that an event has led to are gathered and sorted, and not looked for among all.
     by = "sequence" if wanted.causation_ids is None else "+sequence"
     return _PAGE.format(rows=f"{rows} ORDER BY {by} {order} LIMIT ?"), [*bound, limit]
+
+
+_TYPES_OF_KIND: Final = {
+    "number": "('integer', 'real')",
+    "string": "('text')",
+    "boolean": "('true', 'false')",
+    "null": "('null')",
+}
+"""What `json_type` calls each kind of value."""
+
+
+def _holds(condition: Condition) -> tuple[str, Bound]:
+    """`Condition.holds` in SQL: bytes, and what SQLite cannot read as JSON, have nothing at any path."""
+    path = "$" + "".join(f"[{step}]" if isinstance(step, int) else f'."{step}"' for step in condition.path)
+    field = condition.field
+    kind, value = f"json_type({field}, ?)", f"json_extract({field}, ?)"
+    bound: Bound
+    same_kind = f"{kind} IN {_TYPES_OF_KIND[condition.kind]}"
+    if condition.kind == "null":
+        test, bound = same_kind, [path]
+    else:
+        compared = "=" if condition.operator == "!=" else condition.operator
+        test, bound = f"({same_kind} AND {value} {compared} ?)", [path, path, condition.value]
+    if condition.operator == "!=":
+        test, bound = f"({kind} IS NOT NULL AND NOT {test})", [path, *bound]
+    return f"CASE WHEN typeof({field}) = 'text' AND json_valid({field}) THEN {test} ELSE FALSE END", bound
 
 
 def _json(values: Sequence[Any] | None) -> str | None:

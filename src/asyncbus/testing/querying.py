@@ -6,7 +6,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from random import Random
+from typing import Any, Final
 
+from asyncbus.conditions import conditions
 from asyncbus.events import Record
 from asyncbus.filters import EventFilter
 from asyncbus.patterns import Pattern
@@ -15,6 +17,61 @@ from asyncbus.testing.model import KEYS, PATTERNS, answer, fill, matching, rando
 from asyncbus.testing.records import MOMENT, holds, record, same, same_events, stored
 
 _QUESTIONS = 150
+
+_SAYING: Final[tuple[tuple[Any, dict[str, Any] | None], ...]] = (
+    ({"va": 4096, "kind": "read", "ok": True, "of": [1, {"n": 2.5}]}, {"user": "eve"}),
+    ({"va": 4097.5, "kind": "r\u00e9ad", "ok": False, "of": []}, {"user": "Eve"}),
+    ({"va": "4098", "kind": None, "ok": 1, "odd name": "it's"}, None),
+    ({"va": 2**63, "kind": 'with "quotes"\n'}, {"user": {"name": "eve"}}),
+    ({"va": -1, "kind": ""}, {}),
+    (7, None),
+    ("7", {"user": None}),
+    (None, None),
+    (b'{"va": 4096}', {"user": "eve"}),
+    ([3, 4], None),
+)
+"""Data and metadata of ten events, in order."""
+
+_CONDITIONS: Final = {
+    "data.va > 4096": (1, 3),
+    "data.va >= 4096": (0, 1, 3),
+    "data.va < 4096": (4,),
+    "data.va <= 4096.0": (0, 4),
+    "data.va == 4096": (0,),
+    "data.va != 4096": (1, 2, 3, 4),
+    "data.va = 9223372036854775808": (3,),
+    "data.va = '4098'": (2,),
+    "data.kind = 'read'": (0,),
+    "data.kind > 'read'": (1, 3),
+    "data.kind = 'r\u00e9ad'": (1,),
+    'data.kind = "r\\u00e9ad"': (1,),
+    'data.kind = "with \\"quotes\\"\\n"': (3,),
+    "data.kind = ''": (4,),
+    "data.kind = null": (2,),
+    "data.kind != null": (0, 1, 3, 4),
+    "data.ok = true": (0,),
+    "data.ok != true": (1, 2),
+    "data.ok = 1": (2,),
+    "data.of[1].n = 2.5": (0,),
+    "data.of[0] = 1": (0,),
+    "data.of != 1": (0, 1),
+    "data.of[7] != 1": (),
+    "data['va'] = 1".replace("'", '"'): (),
+    'data["odd name"] = "it\'s"': (2,),
+    "data = 7": (5,),
+    "data = '7'": (6,),
+    "data = null": (7,),
+    "data != 7": (0, 1, 2, 3, 4, 6, 7, 9),
+    "data[1] = 4": (9,),
+    "metadata.user = 'eve'": (0, 8),
+    "metadata.user.name = 'eve'": (3,),
+    "metadata.user != 'eve'": (1, 3, 6),
+    "metadata != null": (0, 1, 3, 4, 6, 8),
+    "data.nothing != 1": (),
+    "data.va >= 4096 and metadata.user = 'eve' AND data.ok = true": (0,),
+    "data.va > 5000 and data.va < 4000": (),
+}
+"""Conditions, and the places of the events for which they hold."""
 
 
 class Querying(Logs):
@@ -49,6 +106,18 @@ class Querying(Logs):
             for number in range(_QUESTIONS // 2):
                 terms, wanted = random_question(random, log)
                 same_events(await store.query(wanted), answer(log, terms, wanted), f"question {number}: {wanted}")
+
+    async def test_conditions_hold_for_what_the_data_and_metadata_say(self) -> None:
+        async with self.opened() as store:
+            log = await stored(store, [record("a", data, metadata=metadata) for data, metadata in _SAYING])
+            for where, places in _CONDITIONS.items():
+                expected = [log[place] for place in places]
+                wanted = everything(conditions=conditions(where))
+                same_events(await store.query(wanted), expected, where)
+                newest = everything(conditions=conditions(where), newest_first=True, pattern=Pattern.parse("a"))
+                same_events(await store.query(newest), expected[::-1], f"{where}, newest first, by type")
+                limited = EventFilter(conditions=conditions(where), limit=1)
+                same_events(await store.query(limited), expected[:1], f"{where}, limit 1")
 
     async def test_ranges_take_their_beginning_and_leave_out_their_end(self) -> None:
         async with self.opened() as store:
