@@ -80,8 +80,26 @@ from asyncbus.patterns import Pattern
 from asyncbus.policies import Retry
 from asyncbus.receipts import PendingReceipt
 from asyncbus.shapes import Shape
-from asyncbus.statistics import BusStatistics, ConsumerStatistics, DrainReport, Health, SubscriptionStatistics
-from asyncbus.store.base import Appended, BackupStore, Bounds, EventStore, Features, KeyedStore, MeasuredStore, Page
+from asyncbus.statistics import (
+    BusStatistics,
+    ConsumerStatistics,
+    DrainReport,
+    Health,
+    SubscriptionStatistics,
+    TypeStatistics,
+)
+from asyncbus.store.base import (
+    Appended,
+    BackupStore,
+    Bounds,
+    CountedStore,
+    EventStore,
+    Features,
+    KeyedStore,
+    MeasuredStore,
+    Page,
+    TypeCount,
+)
 from asyncbus.store.consumers import (
     ConsumerState,
     ConsumerStore,
@@ -122,6 +140,7 @@ __all__ = [
     "ConsumerStatistics",
     "ConsumerStoppedError",
     "ConsumerStore",
+    "CountedStore",
     "DeadLetter",
     "Delivery",
     "DrainReport",
@@ -192,6 +211,8 @@ __all__ = [
     "SubscriptionError",
     "SubscriptionOverflowError",
     "SubscriptionStatistics",
+    "TypeCount",
+    "TypeStatistics",
     "UnknownAckError",
     "UnknownConsumerError",
     "UnsupportedFeatureError",

@@ -21,7 +21,7 @@ from asyncbus.errors import (
     StartBeyondHeadError,
     UnsupportedFeatureError,
 )
-from asyncbus.events import LAST_SEQUENCE, Event, Record, to_microseconds
+from asyncbus.events import LAST_SEQUENCE, Event, Record, from_microseconds, to_microseconds
 from asyncbus.filters import EventFilter
 from asyncbus.history import History, ask
 from asyncbus.inbox import Inbox
@@ -30,7 +30,8 @@ from asyncbus.options import Start, bound, check_count, check_handler, check_sec
 from asyncbus.pacing import Pace
 from asyncbus.patterns import Pattern
 from asyncbus.receiving import FIRST_PAGE
-from asyncbus.store.base import BackupStore, EventStore
+from asyncbus.statistics import TypeStatistics
+from asyncbus.store.base import BackupStore, CountedStore, EventStore
 
 T = TypeVar("T")
 
@@ -257,6 +258,30 @@ class Reading:
         if found is None:
             raise EventsLostError(sequence, max(sequence, history.floor))
         return found
+
+    async def types(self) -> list[TypeStatistics]:
+        """What the log holds of each event type that has events, by name.
+
+        It takes as long as the log has many events, and keeps no reader waiting: a second for some ten million.
+
+        Raises:
+            UnsupportedFeatureError: the store does not count them.
+            BusClosedError, WrongEventLoopError, StoreCorruptError, StoreFailedError
+        """
+        self._readable_here()
+        if not (self._store.features.counted and isinstance(self._store, CountedStore)):
+            raise UnsupportedFeatureError("counted", self._store)
+        return [
+            TypeStatistics(
+                type=count.type,
+                events=count.events,
+                first_sequence=count.first,
+                last_sequence=count.last,
+                first_recorded_at=from_microseconds(count.first_recorded),
+                last_recorded_at=from_microseconds(count.last_recorded),
+            )
+            for count in await ask(self._store.count_types())
+        ]
 
     async def latest_sequence(self) -> int:
         """The last sequence given; 0: nothing was ever stored."""

@@ -9,6 +9,24 @@ from typing import Literal
 from msgspec import Struct
 
 
+class TypeStatistics(Struct, frozen=True, kw_only=True):
+    """What a log holds of one event type.
+
+    Attributes:
+        type: the event type.
+        events: how many are retained.
+        first_sequence, last_sequence: of the first and the last of them.
+        first_recorded_at, last_recorded_at: when those were recorded, in UTC.
+    """
+
+    type: str
+    events: int
+    first_sequence: int
+    last_sequence: int
+    first_recorded_at: datetime
+    last_recorded_at: datetime
+
+
 class SubscriptionStatistics(Struct, frozen=True, kw_only=True):
     """One subscription at one moment.
 

@@ -38,6 +38,20 @@ async def test_a_thousand_pages_of_what_does_not_match_hide_nothing(log: Log) ->
         assert len(await bus.query(where="data.n < 15000", limit=None)) == 15_000
 
 
+async def test_the_types_of_a_log_are_told_with_their_counts(log: Log) -> None:
+    async with log.bus() as bus:
+        assert await bus.types() == []
+        first = await bus.publish("tlb.miss")
+        await bus.publish_many([("tlb.hit", None), ("tlb.miss", None)])
+        [hits, misses] = await bus.types()
+        events = await bus.query()
+        assert (hits.type, hits.events, hits.first_sequence, hits.last_sequence) == ("tlb.hit", 1, 2, 2)
+        assert (misses.type, misses.events, misses.first_sequence) == ("tlb.miss", 2, first.sequence)
+        assert (misses.first_recorded_at, misses.last_recorded_at) == (events[0].recorded_at, events[2].recorded_at)
+        await bus.clear()
+        assert await bus.types() == []
+
+
 @pytest.mark.parametrize(
     ("where", "place", "said"),
     [

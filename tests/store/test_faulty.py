@@ -341,7 +341,7 @@ async def test_an_order_that_cannot_be_met_is_refused(memory_log: Log, order: An
 async def test_every_method_of_a_store_can_have_a_fault(file_log: Log) -> None:
     methods = {
         name
-        for kind in (asyncbus.BackupStore, asyncbus.KeyedStore, ConsumerStore)
+        for kind in (asyncbus.BackupStore, asyncbus.KeyedStore, asyncbus.CountedStore, ConsumerStore)
         for name in dir(kind)
         if name[0] != "_"
     }

@@ -28,6 +28,7 @@ class Features(Struct, frozen=True, kw_only=True):
         consumers: it is a `ConsumerStore`.
         keyed: it is a `KeyedStore`.
         causes: it keeps `causation_id` and finds events by it, whatever the length of the log.
+        counted: it is a `CountedStore`.
         batch_limit: records that one `append` should get at most, for speed; it may get more.
     """
 
@@ -39,7 +40,19 @@ class Features(Struct, frozen=True, kw_only=True):
     consumers: bool = False
     keyed: bool = False
     causes: bool = False
+    counted: bool = False
     batch_limit: int = 8192
+
+
+class TypeCount(Struct, frozen=True, array_like=True):
+    """The events of one type: how many, and the first and the last as sequence and moment of recording (µs)."""
+
+    type: str
+    events: int
+    first: int
+    last: int
+    first_recorded: int
+    last_recorded: int
 
 
 class Bounds(Struct, frozen=True):
@@ -172,6 +185,15 @@ class KeyedStore(EventStore, Protocol):
 
     async def ids(self, wanted: Sequence[str]) -> Mapping[str, int]:
         """Those of some ids that an event has, with its sequence."""
+        ...
+
+
+@runtime_checkable
+class CountedStore(EventStore, Protocol):
+    """A store that counts what it retains without handing it out."""
+
+    async def count_types(self) -> Sequence[TypeCount]:
+        """The types that have events, by name."""
         ...
 
 

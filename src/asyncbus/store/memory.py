@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Final
@@ -13,7 +14,7 @@ from asyncbus.events import Record
 from asyncbus.filters import EventFilter
 from asyncbus.options import check_count
 from asyncbus.patterns import Pattern
-from asyncbus.store.base import Appended, Bounds, Features, Page, number, set_apart
+from asyncbus.store.base import Appended, Bounds, Features, Page, TypeCount, number, set_apart
 from asyncbus.store.consumers import Change, ConsumerState, ParkedEvent, ParkedFilter
 from asyncbus.store.indexes import Index
 from asyncbus.store.kept_in_memory import KeptInMemory
@@ -48,8 +49,8 @@ class MemoryStore:
 
     @property
     def features(self) -> Features:
-        """One order, without holes, consumers, keys and causes, but nothing that survives it."""
-        return Features(consumers=True, keyed=True, causes=True)
+        """One order, without holes, consumers, keys, causes and counts, but nothing that survives it."""
+        return Features(consumers=True, keyed=True, causes=True, counted=True)
 
     @property
     def _head(self) -> int:
@@ -157,6 +158,21 @@ class MemoryStore:
     async def dead_letter_counts(self) -> Mapping[str, int]:
         """How many dead letters each consumer has."""
         return self._kept.counts()
+
+    async def count_types(self) -> Sequence[TypeCount]:
+        """Look at all records, giving others a turn now and then."""
+        records = self._records[self._floor - self._offset :]
+        found: dict[str, list[Record]] = {}
+        events: Counter[str] = Counter()
+        for place in range(0, len(records), _SCAN):
+            for record in records[place : place + _SCAN]:
+                events[record.type] += 1
+                found.setdefault(record.type, [record, record])[1] = record
+            await checkpoint()
+        return [
+            TypeCount(type, events[type], first.sequence, last.sequence, first.recorded_at, last.recorded_at)
+            for type, (first, last) in sorted(found.items())
+        ]
 
     async def latest_sequence(self) -> int:
         """The last sequence given."""

@@ -13,7 +13,7 @@ from asyncbus.events import Record
 from asyncbus.filters import EventFilter
 from asyncbus.patterns import Pattern
 from asyncbus.store import statements
-from asyncbus.store.base import Page
+from asyncbus.store.base import Page, TypeCount
 from asyncbus.store.begun import Begun
 from asyncbus.store.connection import Connection
 from asyncbus.store.failures import is_too_big
@@ -30,6 +30,7 @@ _QUERY_PAGE: Final = 4096
 _SCAN: Final = 65_536
 _records = msgspec.json.Decoder(list[Record]).decode
 _texts = msgspec.json.Decoder(list[str]).decode
+_counts = msgspec.json.Decoder(list[TypeCount]).decode
 _numbers = msgspec.json.Decoder(list[int]).decode
 _numbers_by_name = msgspec.json.Decoder(dict[str, int]).decode
 
@@ -125,6 +126,11 @@ class PageReader:
     async def _numbers_by(self, sql: str, names: Sequence[str]) -> Mapping[str, int]:
         [text] = await self._connection.row(sql, (msgspec.json.encode(names).decode(),))
         return _numbers_by_name(text)
+
+    async def count_types(self) -> Sequence[TypeCount]:
+        """The types that have events, by name, counted along the index."""
+        [text] = await self._connection.row(statements.TYPES)
+        return _counts(text)
 
     def forget(self) -> None:
         """Drop what was read ahead."""

@@ -26,7 +26,7 @@ from asyncbus.patterns import Pattern
 from asyncbus.store import lock, statements
 from asyncbus.store.appender import Appender
 from asyncbus.store.backup import Backups
-from asyncbus.store.base import Appended, Bounds, Features, Page
+from asyncbus.store.base import Appended, Bounds, Features, Page, TypeCount
 from asyncbus.store.connection import Connection
 from asyncbus.store.consumers import Change, ConsumerState, ParkedEvent, ParkedFilter
 from asyncbus.store.failures import translated
@@ -93,6 +93,7 @@ class SQLiteStore:
             consumers=True,
             keyed=True,
             causes=True,
+            counted=True,
             batch_limit=statements.BATCH_LIMIT,
         )
 
@@ -252,6 +253,10 @@ class SQLiteStore:
     async def ids(self, wanted: Sequence[str]) -> Mapping[str, int]:
         """As `PageReader.ids`, on the connection of pages: the writer waits for it."""
         return await self._pages.ids(wanted)
+
+    async def count_types(self) -> Sequence[TypeCount]:
+        """As `PageReader.count_types`, on the connection of queries."""
+        return await self._queries.count_types()
 
     async def consumers(self) -> Sequence[ConsumerState]:
         """As `KeptReader.consumers`."""

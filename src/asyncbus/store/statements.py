@@ -245,6 +245,15 @@ IDS: Final = (
 )
 """Those of some ids that an event has, with its sequence."""
 
+TYPES: Final = (
+    "SELECT json_group_array(json_array(type, events, first, last,"
+    " (SELECT recorded_at FROM events WHERE sequence = first),"
+    " (SELECT recorded_at FROM events WHERE sequence = last)))"
+    " FROM (SELECT type, count(*) AS events, min(sequence) AS first, max(sequence) AS last"
+    " FROM events GROUP BY type ORDER BY type)"
+)
+"""Each type with its count, the first and the last event: one walk along the index on types."""
+
 RECORD_REMOVAL: Final = (
     "INSERT INTO removals (first, last, removed_at, reason)"
     " SELECT first, last, ?, 'clear' FROM (SELECT min(sequence) AS first, max(sequence) AS last FROM events)"

@@ -21,11 +21,13 @@ from asyncbus.store.base import (
     Appended,
     BackupStore,
     Bounds,
+    CountedStore,
     EventStore,
     Features,
     KeyedStore,
     MeasuredStore,
     Page,
+    TypeCount,
     check_store,
 )
 from asyncbus.store.consumers import Change, ConsumerState, ConsumerStore, ParkedEvent, ParkedFilter
@@ -42,6 +44,7 @@ Call: TypeAlias = Literal[
     "latest_sequence",
     "last_sequences",
     "ids",
+    "count_types",
     "changed",
     "clear",
     "backup",
@@ -308,6 +311,11 @@ class FaultyStore:
         """Tell which ids are stored, if the store it wraps can."""
         async with self._called("ids"):
             return await cast("KeyedStore", self._store).ids(wanted)
+
+    async def count_types(self) -> Sequence[TypeCount]:
+        """Count types, if the store it wraps can."""
+        async with self._called("count_types"):
+            return await cast("CountedStore", self._store).count_types()
 
     async def changed(self) -> None:
         """Wait for what others append."""

@@ -7,11 +7,13 @@ import asyncio
 from collections.abc import Sequence
 from random import Random
 from typing import Any, Final
+from unittest import SkipTest
 
 from asyncbus.conditions import conditions
 from asyncbus.events import Record
 from asyncbus.filters import EventFilter
 from asyncbus.patterns import Pattern
+from asyncbus.store.base import CountedStore, TypeCount
 from asyncbus.testing.logs import Logs, everything
 from asyncbus.testing.model import KEYS, PATTERNS, answer, fill, matching, random_question
 from asyncbus.testing.records import MOMENT, holds, record, same, same_events, stored
@@ -118,6 +120,24 @@ class Querying(Logs):
                 same_events(await store.query(newest), expected[::-1], f"{where}, newest first, by type")
                 limited = EventFilter(conditions=conditions(where), limit=1)
                 same_events(await store.query(limited), expected[:1], f"{where}, limit 1")
+
+    async def test_the_events_of_each_type_are_counted_by_name(self) -> None:
+        async with self.opened() as store:
+            if not store.features.counted:
+                raise SkipTest("this store does not declare features.counted")
+            assert isinstance(store, CountedStore), "it declares features.counted, but lacks its method"  # noqa: S101
+            same(await store.count_types(), [], "of an empty log")
+            await fill(store, Random(50), 200)  # noqa: S311  # seeded, not secret
+            await store.clear()
+            same(await store.count_types(), [], "of a log that was cleared")
+            log = await fill(store, Random(51), 400)  # noqa: S311  # seeded, not secret
+            expected = []
+            for type in sorted({record.type for record in log}):
+                own = [record for record in log if record.type == type]
+                first, last = own[0], own[-1]
+                recorded = first.recorded_at, last.recorded_at
+                expected.append(TypeCount(type, len(own), first.sequence, last.sequence, *recorded))
+            same(list(await store.count_types()), expected, "of all types")
 
     async def test_ranges_take_their_beginning_and_leave_out_their_end(self) -> None:
         async with self.opened() as store:
