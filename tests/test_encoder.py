@@ -2,6 +2,7 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -171,6 +172,20 @@ def test_a_wrong_option_is_named(encoder: Encoder, option: str, value: Any) -> N
         encoder.submission("a", None, **{option: value})
 
     assert (refused.value.option, refused.value.found) == (option, value)
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        (msgspec.Raw(b"null"), "null"),
+        (msgspec.Raw(b'{"a":null}'), '{"a":null}'),
+        ({"a": msgspec.Raw(b"null"), "b": None}, '{"a":null,"b":null}'),
+    ],
+)
+def test_json_that_was_encoded_elsewhere_may_hold_null(encoder: Encoder, data: Any, text: str) -> None:
+    assert encoder.submission("a", data).data == text
+    with pytest.raises(PayloadError, match="nan"):
+        encoder.submission("a", [data, float("nan")])
 
 
 def test_metadata_may_be_any_mapping_even_an_empty_one(encoder: Encoder) -> None:

@@ -107,7 +107,7 @@ def _parts(data: Any) -> Iterator[tuple[str, Any]]:
 def refuse_non_finite(data: Any) -> None:
     """Raise `PayloadError` if `data`, which has been encoded, holds a NaN or an infinity."""
     try:
-        waiting = [("$", msgspec.to_builtins(data, str_keys=True))]
+        waiting = [("$", msgspec.to_builtins(data, str_keys=True, enc_hook=_nothing_in_raw))]
     except RecursionError as error:
         raise refusal(data, error) from None
     while waiting:
@@ -115,6 +115,12 @@ def refuse_non_finite(data: Any) -> None:
         if isinstance(value, float) and not math.isfinite(value):
             raise PayloadError(path, f"{value} has no place in JSON; publish None or a string")
         waiting.extend((path + step, part) for step, part in _parts(value))
+
+
+def _nothing_in_raw(part: Any) -> None:
+    """For `msgspec.Raw`, which is JSON: its nulls were never numbers."""
+    if not isinstance(part, msgspec.Raw):
+        raise NotImplementedError
 
 
 def type_seed(type: str) -> int:
