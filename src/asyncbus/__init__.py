@@ -113,9 +113,8 @@ from asyncbus.store.consumers import (
 from asyncbus.store.inspection import Finding
 from asyncbus.store.memory import MemoryStore
 from asyncbus.store.sqlite import SQLiteStore
-from asyncbus.store.verification import Verification
+from asyncbus.store.verification import Verification, verify
 from asyncbus.subscription import Subscription
-from asyncbus.verify import verify
 
 __all__ = [
     "Appended",

@@ -11,7 +11,8 @@ from asyncbus.options import check_path
 from asyncbus.store.memory import MemoryStore
 from asyncbus.store.sqlite import SQLiteStore
 
-_MEMORY: Final = ("", ":memory:", "memory://", "sqlite://", "sqlite:///:memory:")
+MEMORY: Final = ("", ":memory:", "memory://", "sqlite://", "sqlite:///:memory:")
+"""URLs of a log in memory."""
 
 
 class BusOptions(TypedDict, total=False):
@@ -47,7 +48,7 @@ def connect(
     Raises:
         InvalidOptionError: another kind of URL, an option that this store does not have, or one out of its range.
     """
-    if url is None or url in _MEMORY:
+    if url is None or url in MEMORY:
         if synchronous is not None or read_only or any_filesystem:
             raise InvalidOptionError("synchronous, read_only and any_filesystem", "left out for a log in memory", url)
         return EventBus(MemoryStore(max_events=max_events), **options)

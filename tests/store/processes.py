@@ -72,7 +72,7 @@ Told = tuple[int, list[str], list[str]]
 def verify_command(*arguments: object, output: int | IO[Any] = subprocess.PIPE, **environment: str) -> Told:
     """Its exit status, and the lines of its output and of its errors."""
     run = subprocess.run(
-        [sys.executable, "-W", "error", "-m", "asyncbus.verify", *map(str, arguments)],
+        [sys.executable, "-W", "error", "-m", "asyncbus.cli", "verify", *map(str, arguments)],
         check=False,
         stdout=output,
         stderr=subprocess.PIPE,
@@ -80,4 +80,5 @@ def verify_command(*arguments: object, output: int | IO[Any] = subprocess.PIPE, 
         timeout=30,
         env={**os.environ, **environment},
     )
-    return run.returncode, (run.stdout or "").splitlines(), run.stderr.splitlines()
+    errors = [line.removeprefix("asyncbus: ") for line in run.stderr.splitlines()]
+    return run.returncode, (run.stdout or "").splitlines(), errors

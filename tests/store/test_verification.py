@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from asyncbus import Verification, verify
+from asyncbus import InvalidOptionError, Verification, verify
 from asyncbus.testing import record
 from tests.store.files import contents, make_log, only, opened, sql, told, verified
 from tests.store.processes import written_and_killed
@@ -157,3 +157,8 @@ async def test_an_event_that_was_removed_and_is_there_is_named(path: Path) -> No
     sql(path, "INSERT INTO removals VALUES (1, 1, 0, 'clear')")
 
     assert only(await verified(path)) == ("event 1 is there, though all up to 1 were removed", 1)
+
+
+def test_what_is_no_path_is_refused() -> None:
+    with pytest.raises(InvalidOptionError):
+        verify("")

@@ -68,7 +68,7 @@ def verify(path: str | os.PathLike[str]) -> Verification:
     SQLite's own check, which keeps the -wal file from being moved into the database for about a quarter of that.
 
     It reads and computes in the thread that calls it: on an event loop, `await asyncio.to_thread(verify, path)`. From
-    a shell, `python -m asyncbus.verify PATH`.
+    a shell, `asyncbus verify PATH`.
 
     Args:
         path: the file.

@@ -1,15 +1,12 @@
-"""`python -m asyncbus.verify` says in a line each what is wrong with a log, or why it cannot be checked."""
+"""verify says in a line each what is wrong with a log, or why it cannot be checked; backup copies it."""
 
-import importlib
 import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-import asyncbus
-from asyncbus import verify
-from asyncbus.store import verification
+from tests.cli.command import application, done, refused
 from tests.store.files import make_log, sql
 from tests.store.processes import verify_command
 
@@ -72,7 +69,7 @@ def test_the_command_says_in_one_line_why_a_file_cannot_be_checked(
 
     status, lines, errors = verify_command(path)
 
-    assert (status, lines) == (2, [])
+    assert (status, lines) == (3, [])
     [line] = errors
     assert expected in line
     assert "read_only" not in line, "who calls it has passed no such thing"
@@ -88,7 +85,7 @@ async def test_the_command_shows_what_the_terminal_cannot_show_escaped(path: Pat
     assert line.endswith("g\\xf6\\xf6d.db: 5 events, head 5: sound")
 
     status, _, [error] = verify_command(path.with_name("bäd\n.db"), PYTHONIOENCODING="ascii")
-    assert status == 2
+    assert status == 3
     assert error.endswith("b\\xe4d .db does not exist")
 
 
@@ -100,17 +97,18 @@ async def test_the_command_says_in_one_line_that_it_cannot_write_what_it_found(p
     with Path("/dev/full").open("w") as full:
         status, _, [error] = verify_command(path, output=full)
 
-    assert status == 2
+    assert status == 3
     assert error.startswith("what was found cannot be written: ")
 
 
-def test_the_name_is_the_function_also_where_its_entry_point_was_imported() -> None:
-    importlib.import_module("asyncbus.verify.__main__")
-
-    assert asyncbus.verify is verification.verify
-
-
 @pytest.mark.asyncio
-async def test_what_is_no_path_is_refused() -> None:
-    with pytest.raises(asyncbus.InvalidOptionError):
-        verify("")
+async def test_a_copy_is_made_while_an_application_writes(path: Path) -> None:
+    copy = path.with_name("copy.db")
+    with application(path) as writer:
+        writer.does('[["a", 1], ["a", 2]]')
+        assert done("backup", path, copy) == ""
+        writer.does('[["a", 3]]')
+        assert done("verify", path) == f"{path}: 3 events, head 3: sound\n"
+        assert done("verify", copy) == f"{copy}: 2 events, head 2: sound\n"
+    assert "does not exist yet" in refused(2, "backup", path, copy)
+    assert "does not exist" in refused(3, "backup", path.with_name("nothing.db"), path.with_name("other.db"))
