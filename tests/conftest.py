@@ -22,6 +22,8 @@ settings.register_profile("local", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True)
 settings.load_profile("ci" if "CI" in os.environ else "local")
 
+pytest_plugins = ["pytester"]  # runs a pytest within a test
+
 _DESCRIPTORS = Path("/proc/self/fd")
 
 # What the tests themselves call is their affair: only calls that come from asyncbus may not block.

@@ -55,45 +55,6 @@ class ManualClock:
         await asyncio.sleep(0)
 
 
-class AlarmClock:
-    """Time that stands still until `advance`, and wakes who sleeps when his time has come.
-
-    Each look at the stopwatch takes a moment, so that nothing takes no time at all.
-
-    Attributes:
-        sleeps: the seconds for which anybody slept.
-    """
-
-    def __init__(self) -> None:
-        self.sleeps: list[float] = []
-        self._microseconds = MOMENT
-        self._looks = 0
-        self._sleepers: list[tuple[int, asyncio.Future[None]]] = []
-
-    def now(self) -> int:
-        return self._microseconds
-
-    def monotonic(self) -> float:
-        self._looks += 1
-        return self._microseconds / 1e6 + self._looks / 1e9
-
-    async def sleep(self, seconds: float) -> None:
-        self.sleeps.append(round(seconds, 6))
-        if seconds <= 0:
-            await asyncio.sleep(0)
-            return
-        woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._sleepers.append((self._microseconds + round(seconds * 1e6), woken))
-        await woken
-
-    def advance(self, seconds: float) -> None:
-        self._microseconds += round(seconds * 1e6)
-        for due, woken in self._sleepers:
-            if due <= self._microseconds and not woken.done():
-                woken.set_result(None)
-        self._sleepers = [(due, woken) for due, woken in self._sleepers if not woken.done()]
-
-
 _encoder = Encoder(2**20, lambda: MOMENT)
 
 

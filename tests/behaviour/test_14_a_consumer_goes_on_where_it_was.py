@@ -10,9 +10,9 @@ import pytest
 
 import asyncbus
 from asyncbus import Consumer, EventBus, NewEvent, Retry
+from asyncbus.testing import FakeClock
 from tests.behaviour.consuming import FIVE_AT_ONCE, Handler, failing, passing, publish_keys
 from tests.behaviour.stage import HandClock, Log, ticks, until
-from tests.fakes import AlarmClock
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(40)]
 
@@ -168,7 +168,7 @@ async def test_what_was_begun_ahead_and_not_handed_out_is_new_after_a_clean_end(
 
 
 async def test_what_waits_for_its_retry_waits_on_in_the_next_life(log: Log) -> None:
-    clock = AlarmClock()
+    clock = FakeClock()
     handler = Handler(failing(1))
     retry = Retry(backoff=30, jitter=False)
     async with log.bus(clock=clock) as bus:

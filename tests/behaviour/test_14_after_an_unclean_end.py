@@ -8,9 +8,9 @@ import pytest
 from asyncbus import Consumer, Delivery, EventBus, Retry
 from asyncbus.lanes import Order
 from asyncbus.store.consumers import Owed
+from asyncbus.testing import FakeClock
 from tests.behaviour.consuming import FIVE_AT_ONCE, Handler, crashed, failing, keeping, passing, publish_keys, quiet
 from tests.behaviour.stage import Log, ticks, until
-from tests.fakes import AlarmClock
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(40)]
 
@@ -75,7 +75,7 @@ async def test_an_attempt_is_counted_also_where_the_event_waited_for_another_of_
     found = await left_in_flight(log, tmp_path, "x", "y", "x", hold=(1, 2, 3), order="none")
     handler, again = Handler(failing(1, times=3)), Handler()
     handler.hold(3)
-    clock = AlarmClock()
+    clock = FakeClock()
     async with found.bus(clock=clock) as bus:
         careful(bus, handler, retry=Retry(backoff=30, jitter=False))
         await until(lambda: handler.done == [2] and clock.sleeps == [30])
@@ -181,7 +181,7 @@ async def test_the_attempt_is_stored_before_the_handler_runs(log: Log) -> None:
 
 
 async def test_a_retry_that_waits_at_the_crash_waits_on_and_counts_no_attempt(log: Log, tmp_path: Path) -> None:
-    clock = AlarmClock()
+    clock = FakeClock()
     retry = Retry(backoff=30, jitter=False)
     handler, again = Handler(failing(1)), Handler()
     async with log.bus(clock=clock) as bus:

@@ -6,10 +6,9 @@ import logging
 import pytest
 
 from asyncbus import AsyncBusError, EventBus, StoreFailedError, StoreFullError
-from asyncbus.testing import FaultyStore
+from asyncbus.testing import FakeClock, FaultyStore
 from tests.behaviour.consuming import Handler, passing, publish_keys, quiet
 from tests.behaviour.stage import HandClock, Log, ticks, until
-from tests.fakes import AlarmClock
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(40)]
 
@@ -115,7 +114,7 @@ async def test_what_a_store_raises_that_is_none_of_ours_becomes_ours(log: Log) -
 
 
 async def test_a_consumer_is_closed_in_time_while_it_waits_for_a_full_disk(log: Log) -> None:
-    clock, handler, again = AlarmClock(), Handler(), Handler()
+    clock, handler, again = FakeClock(), Handler(), Handler()
     store = FaultyStore(log.store())
     async with EventBus(store, clock=clock) as bus:
         await publish_keys(bus, None)

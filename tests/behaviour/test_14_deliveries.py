@@ -7,10 +7,9 @@ import pytest
 
 import asyncbus
 from asyncbus import ConsumerClosedError, Delivery, InvalidOptionError, Retry, StaleAckError, UnknownAckError
-from asyncbus.testing import FaultyStore
+from asyncbus.testing import FakeClock, FaultyStore
 from tests.behaviour.consuming import FIVE_AT_ONCE, Handler, passing, publish_keys
 from tests.behaviour.stage import Log, ticks, until
-from tests.fakes import AlarmClock
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(40)]
 
@@ -95,7 +94,7 @@ async def test_an_outcome_is_stored_when_it_returns(log: Log) -> None:
 
 
 async def test_a_nak_says_when_the_event_comes_again(log: Log) -> None:
-    clock = AlarmClock()
+    clock = FakeClock()
     async with log.bus(clock=clock) as bus:
         await publish_keys(bus, None)
         deliveries = bus.consume("one", "a", ack="manual", retry=Retry(backoff=7, jitter=False))

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from asyncbus import Delivery, Event, Reject, Retry
+from asyncbus.testing import FakeClock
 from tests.behaviour.consuming import FIVE_AT_ONCE, Handler, failing, passing, publish_keys, quiet
 from tests.behaviour.stage import HandClock, Log, ticks, until
-from tests.fakes import AlarmClock
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(40)]
 
@@ -163,7 +163,7 @@ async def test_jitter_shortens_each_delay_by_up_to_a_half(memory_log: Log) -> No
 
 
 async def test_no_event_comes_again_before_its_time(log: Log) -> None:
-    clock = AlarmClock()
+    clock = FakeClock()
     handler = Handler(failing(1, times=2))
     async with log.bus(clock=clock) as bus:
         await publish_keys(bus, None, None)

@@ -8,9 +8,9 @@ import pytest
 
 from asyncbus import Delivery, Event, NewEvent, Reject, Retry
 from asyncbus.lanes import Order
+from asyncbus.testing import FakeClock
 from tests.behaviour.consuming import FIVE_AT_ONCE, Handler, failing, passing, publish_keys, quiet
 from tests.behaviour.stage import HandClock, Log, ticks, until
-from tests.fakes import AlarmClock
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(40)]
 
@@ -30,7 +30,7 @@ ONCE_MORE = Retry(backoff=9, jitter=False)
 async def test_who_goes_on_while_an_event_waits_for_its_retry(
     order: Order, beside: list[int], after: list[int], concurrency: int, log: Log
 ) -> None:
-    clock = AlarmClock()
+    clock = FakeClock()
     handler = Handler(failing(1))
     async with log.bus(clock=clock) as bus:
         await publish_keys(bus, *KEYS)
@@ -62,7 +62,7 @@ async def test_who_goes_on_while_an_event_is_handled(order: Order, beside: list[
 
 
 async def test_without_keys_the_default_order_lets_all_go_on(log: Log) -> None:
-    clock = AlarmClock()
+    clock = FakeClock()
     handler = Handler(failing(1))
     async with log.bus(clock=clock) as bus:
         await publish_keys(bus, None, None, None)
@@ -160,7 +160,7 @@ async def test_concurrency_is_how_many_handlers_run_at_once(concurrency: int, lo
 
 
 async def test_max_in_flight_bounds_what_is_handed_out_and_what_waits_for_its_retry(log: Log) -> None:
-    clock = AlarmClock()
+    clock = FakeClock()
     handler = Handler(failing(*range(1, 11)))
     async with log.bus(clock=clock) as bus:
         await bus.publish_many([("a", None)] * 10)

@@ -1,4 +1,6 @@
-"""What tests of others need: `FaultyStore` for applications, `StoreContract` for back ends, `record` to make events.
+"""What tests of others need: for applications `Collector`, `FakeClock` and `FaultyStore`, for stores `StoreContract`.
+
+With pytest, `Collector` and `FakeClock` come as the fixtures `collector` and `fake_clock`, beside `bus` and `make_bus`.
 
 `FaultyStore` wraps any store and fails, is slow, hangs or tears a batch as a test orders it; its documentation shows
 one. `StoreContract` is the promises of an `EventStore` as tests.
@@ -22,8 +24,10 @@ What is tested follows from what `store.features` declares; a test of a promise 
 and says so. The suite needs no pytest, only something that runs `async` methods named `test_…` on a fresh instance.
 """
 
+from asyncbus.testing.clock import FakeClock
+from asyncbus.testing.collector import Collector
 from asyncbus.testing.contract import StoreContract
 from asyncbus.testing.faulty import FaultyStore, Held
 from asyncbus.testing.records import content, record
 
-__all__ = ["FaultyStore", "Held", "StoreContract", "content", "record"]
+__all__ = ["Collector", "FakeClock", "FaultyStore", "Held", "StoreContract", "content", "record"]

@@ -22,7 +22,7 @@ from asyncbus import (
     SQLiteStore,
 )
 from asyncbus.lanes import Order
-from tests.fakes import AlarmClock
+from asyncbus.testing import FakeClock
 from tests.reliability.model.log import same
 from tests.reliability.model.owed import BACKOFF, Owed
 from tests.reliability.trials import Figures, Violation
@@ -58,7 +58,7 @@ class ByHand:
     def __init__(self, setting: Setting, folder: Path, figures: Figures) -> None:
         self.setting = setting
         self.figures = figures
-        self.clock = AlarmClock()
+        self.clock = FakeClock()
         self.owed = self.nothing_owed()
         # The matching events of the log, with their keys; the head; and deliveries that have had their outcome.
         self.matching: dict[int, str | None] = {}

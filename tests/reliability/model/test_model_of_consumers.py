@@ -10,7 +10,7 @@ from asyncbus.ledger import Held, Ledger
 from asyncbus.resuming import Resuming
 from asyncbus.store.consumers import ConsumerState
 from asyncbus.store.kept_in_memory import KeptInMemory
-from tests.fakes import AlarmClock
+from asyncbus.testing import FakeClock
 from tests.reliability.model import by_hand
 from tests.reliability.model.tool import explore_consumers
 from tests.reliability.trials import Violation
@@ -60,10 +60,10 @@ def test_an_event_that_overtakes_another_of_its_key_is_found(tmp_path: Path, mon
 
 
 def test_a_retry_that_comes_at_once_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def at_once(self: AlarmClock, seconds: float) -> None:
+    async def at_once(self: FakeClock, seconds: float) -> None:
         """As if it were over."""
 
-    monkeypatch.setattr(AlarmClock, "sleep", at_once)
+    monkeypatch.setattr(FakeClock, "sleep", at_once)
 
     assert is_found("and only these may", tmp_path, first=34)
 
