@@ -115,6 +115,7 @@ from asyncbus.store.memory import MemoryStore
 from asyncbus.store.sqlite import SQLiteStore
 from asyncbus.store.verification import Verification, verify
 from asyncbus.subscription import Subscription
+from asyncbus.tables import to_pandas
 
 __all__ = [
     "Appended",
@@ -223,6 +224,7 @@ __all__ = [
     "catalog",
     "connect",
     "event",
+    "to_pandas",
     "upcast",
     "verify",
 ]

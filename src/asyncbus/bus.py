@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import threading
+from html import escape
 from typing import Any, Final, Self
 
 from asyncbus.catalog import CATALOG
@@ -112,7 +113,13 @@ class EventBus(Closing):
     # ---------------------------------------------------------------------------------------------------- lifetime
 
     async def __aenter__(self) -> Self:
-        """Open the store, and start the handlers registered so far.
+        """As `open`."""
+        return await self.open()
+
+    async def open(self) -> Self:
+        """Open the store, and start the handlers registered so far; `close` undoes it.
+
+        `async with` does both. Where opening and closing stand apart, as in two cells of a notebook, call them.
 
         Raises:
             BusClosedError: it was opened before; make a new bus.
@@ -315,6 +322,9 @@ class EventBus(Closing):
         if error is None:
             return Health(status="ok")
         return Health(status="failed" if isinstance(error, StoreFailedError) else "degraded", reason=error)
+
+    def _repr_html_(self) -> str:
+        return f"<p><code>{escape(repr(self))}</code></p>{self.statistics()._repr_html_()}"  # notebooks' name
 
     def __repr__(self) -> str:
         state = self.health().status

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import UNSET, DecodeError, Struct
 
 from asyncbus.errors import InvalidOptionError, InvalidTypeError, PayloadError
+from asyncbus.markup import figures
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar  # with a default: a bare `Event` is an `Event[Any]`
@@ -192,6 +193,10 @@ class Event(Struct, Generic[D], gc=False, eq=False):
         except PayloadError as error:
             data = f"<{error}>"
         return f"Event({self.sequence}, {self.type!r}, {data}, time={self.time.isoformat()}{extra})"
+
+    def _repr_html_(self) -> str:
+        shown = {name: getattr(self, name) for name in ("sequence", "time", "recorded_at", "type", *_EXTRAS)}
+        return figures(shown | {"data": self._record.data})
 
 
 def _identity(record: Record) -> tuple[object, ...]:

@@ -7,6 +7,9 @@ from datetime import datetime
 from typing import Literal
 
 from msgspec import Struct
+from msgspec.structs import astuple
+
+from asyncbus.markup import figures, table
 
 
 class TypeStatistics(Struct, frozen=True, kw_only=True):
@@ -143,6 +146,11 @@ class BusStatistics(Struct, frozen=True, kw_only=True):
     subscriptions: tuple[SubscriptionStatistics, ...]
     consumers: tuple[ConsumerStatistics, ...]
     store: Mapping[str, int]
+
+    def _repr_html_(self) -> str:
+        named = {name: getattr(self, name) for name in self.__struct_fields__}
+        each = [named.pop("subscriptions"), named.pop("consumers")]
+        return figures(named) + "".join(table(some[0].__struct_fields__, map(astuple, some)) for some in each if some)
 
 
 class Health(Struct, frozen=True, kw_only=True):

@@ -57,6 +57,30 @@ def refused(status: int, *arguments: object, stdin: str = "", **changes: str) ->
     return line.removeprefix("asyncbus: ")
 
 
+def heed_ctrl_c() -> None:
+    """In the child: where tests run in the background, a shell has Ctrl-C ignored, and that would be inherited."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@contextmanager
+def running(*arguments: object) -> Iterator["subprocess.Popen[str]"]:
+    """A command at work, with pipes; it is killed at the end, if it is still there."""
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        [*COMMAND, *map(str, arguments)],
+        stdin=pipe,
+        stdout=pipe,
+        stderr=pipe,
+        text=True,
+        env=environment(),
+        preexec_fn=heed_ctrl_c,  # noqa: PLW1509  # no threads here
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
 class Terminal:
     """A command in a terminal; made by `terminal`."""
 
@@ -113,7 +137,7 @@ def terminal(*arguments: object, columns: int = 120, lines: int = 40, **changes:
     def own() -> None:
         os.setsid()
         os.close(os.open(os.ttyname(0), os.O_RDWR))  # it becomes the one that Ctrl-C comes from
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        heed_ctrl_c()
 
     process = subprocess.Popen(
         [*COMMAND, *map(str, arguments)],

@@ -2,12 +2,11 @@
 
 import json
 import signal
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.cli.command import COMMAND, application, asyncbus, done, environment, refused
+from tests.cli.command import application, asyncbus, done, refused, running
 
 
 def events(path: Path) -> list[dict[str, object]]:
@@ -57,9 +56,7 @@ def test_lines_of_stdin_are_published_in_order(path: Path) -> None:
 
 
 def test_lines_are_stored_as_they_come_and_ctrl_c_ends_it(path: Path) -> None:
-    command = [*COMMAND, "publish", str(path), "-", "--format", "ndjson"]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=environment()) as process:
+    with running("publish", path, "-", "--format", "ndjson") as process:
         assert process.stdin is not None
         assert process.stdout is not None
         for number in (1, 2):

@@ -2,12 +2,11 @@
 
 import json
 import signal
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.cli.command import COMMAND, application, done, environment, terminal
+from tests.cli.command import application, done, running, terminal
 
 
 def shown(lines: list[str]) -> list[int]:
@@ -49,12 +48,9 @@ def test_it_shows_history_and_what_another_process_stores_while_it_looks(path: P
 
 
 def test_what_is_removed_before_it_was_shown_is_said_and_it_goes_on(path: Path) -> None:
-    command = [*COMMAND, "tail", str(path), "--format", "ndjson"]
     with application(path) as writer:
         writer.does('[["a", 1]]')
-        with subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
-        ) as tail:
+        with running("tail", path, "--format", "ndjson") as tail:
             assert tail.stdout is not None
             assert tail.stderr is not None
             assert json.loads(tail.stdout.readline())["data"] == 1

@@ -165,10 +165,11 @@ class MemoryStore:
         found: dict[str, list[Record]] = {}
         events: Counter[str] = Counter()
         for place in range(0, len(records), _SCAN):
+            if place:
+                await checkpoint()
             for record in records[place : place + _SCAN]:
                 events[record.type] += 1
                 found.setdefault(record.type, [record, record])[1] = record
-            await checkpoint()
         return [
             TypeCount(type, events[type], first.sequence, last.sequence, first.recorded_at, last.recorded_at)
             for type, (first, last) in sorted(found.items())

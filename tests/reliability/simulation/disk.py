@@ -23,6 +23,7 @@ from asyncbus import (
     Record,
     StoreFailedError,
     StoreFullError,
+    TypeCount,
 )
 from asyncbus.store.consumers import Change
 from tests.reliability.simulation.loop import TURN, SimulatedLoop
@@ -238,7 +239,9 @@ class SimulatedStore:
 
     @property
     def features(self) -> Features:
-        return Features(batch_limit=self._batch_limit, consumers=self.keeps_consumers, keyed=True, causes=True)
+        return Features(
+            batch_limit=self._batch_limit, consumers=self.keeps_consumers, keyed=True, causes=True, counted=True
+        )
 
     async def open(self) -> Bounds:
         bounds = await self._writing.do(lambda: _at_once(self._inner.open()))
@@ -283,6 +286,10 @@ class SimulatedStore:
         self.ledger.note(changes, _at_once(self._inner.dead_letters(ParkedFilter())))
         self._faults.after()
         return appended
+
+    async def count_types(self) -> Sequence[TypeCount]:
+        """As the store in memory does, after the disk has answered."""
+        return await self._reading.do(lambda: _at_once(self._inner.count_types()))
 
     async def last_sequences(self, keys: Sequence[str]) -> Mapping[str, int]:
         self.ledger.given.update(self.ledger.taken())

@@ -186,7 +186,7 @@ async def query(world: World, name: str) -> None:
 
 
 async def look_back(world: World, name: str) -> None:
-    """Ask what led to an event, and what it led to."""
+    """Ask what led to an event, what it led to, and how many there are."""
     await world.opened.wait()
     for _ in range(3):
         await world.pause()
@@ -201,7 +201,10 @@ async def look_back(world: World, name: str) -> None:
             found = {event.sequence for event in await world.bus.history_of(sequence)}
             rows = world.ledger.rows
             world.expect(rows.keys() >= found, f"{name} found {found}")
+            counted = sum(type.events for type in await world.bus.types())
+            world.expect(counted <= len(rows), f"{name} counted {counted} of {len(rows)} events")
             if not world.removes:
+                world.expect(counted >= acknowledged, f"{name} counted {counted}, {acknowledged} were acknowledged")
                 family = _family(world, sequence)
                 world.expect(
                     {each for each in family if each <= acknowledged} <= found <= family,
