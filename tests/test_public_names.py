@@ -96,7 +96,10 @@ def test_the_types_are_shipped() -> None:
 def test_the_wheel_takes_the_whole_package() -> None:
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
 
-    assert project["tool"]["hatch"]["build"]["targets"]["wheel"] == {"packages": ["src/asyncbus"]}
+    assert project["tool"]["hatch"]["build"]["targets"]["wheel"] == {
+        "only-include": ["src/asyncbus", "src/asyncbus_pytest.py"],
+        "sources": ["src"],
+    }
 
 
 def test_importing_asyncbus_imports_its_dependencies_and_nothing_else() -> None:

@@ -102,6 +102,8 @@ async def test_a_bus_is_opened_and_closed_by_different_tasks(tmp_path: Path) -> 
 # In a process of its own: it leaves a loop behind.
 EXECUTE = """
 import json, sys
+import nbformat
+from nbclient import NotebookClient
 
 notebook = nbformat.read(sys.argv[1], as_version=4)
 assert all(not cell.get("outputs") for cell in notebook.cells), "what it shows is not kept"

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from asyncbus.events import Event, json_decode, stored
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
 
 _ATTRIBUTES: Final = (
     *("sequence", "time", "recorded_at", "type", "id", "key", "metadata"),
@@ -16,7 +13,7 @@ _ATTRIBUTES: Final = (
 )
 
 
-def to_pandas(events: Iterable[Event]) -> DataFrame:
+def to_pandas(events: Iterable[Event]) -> Any:
     """What a query has found as a table of pandas: a row for each event, with the sequence as the index.
 
     The members of data that are JSON objects become columns of their own, `data.va` and so on; other data stand in the
@@ -24,6 +21,9 @@ def to_pandas(events: Iterable[Event]) -> DataFrame:
 
     Args:
         events: as `EventBus.query` gives them, say.
+
+    Returns:
+        A `pandas.DataFrame`.
 
     Raises:
         ImportError: pandas is not installed; `asyncbus[notebook]` has it.
