@@ -12,9 +12,9 @@ from asyncbus.cli import printing
 from asyncbus.cli.arguments import Bound, Flag, Format, Limit, Start, pattern
 from asyncbus.cli.opening import reading, writing
 from asyncbus.cli.refusing import RefusedError
-from asyncbus.cli.rows import event_row
 from asyncbus.dead_letters import DeadLetter
 from asyncbus.errors import UnknownConsumerError
+from asyncbus.rows import event_row
 
 _CONSUMERS: Final = (
     *("name", "pattern", "checkpoint", "backlog", "redelivered", "dead_letters", "paused"),

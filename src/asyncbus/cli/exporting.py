@@ -17,7 +17,7 @@ from asyncbus.cli.opening import reading
 from asyncbus.cli.paging import pages
 from asyncbus.cli.progress import progress
 from asyncbus.cli.refusing import RefusedError
-from asyncbus.cli.rows import EVENT
+from asyncbus.rows import EVENT
 
 ExportFormat: TypeAlias = Literal["ndjson", "csv"]
 

@@ -15,14 +15,14 @@ from typing import BinaryIO
 
 from asyncbus.bus import EventBus
 from asyncbus.cli.arguments import Flag
-from asyncbus.cli.lines import event_rows, in_line
+from asyncbus.cli.lines import EventRow, event_rows, in_line
 from asyncbus.cli.opening import writing
 from asyncbus.cli.progress import progress
 from asyncbus.cli.refusing import RefusedError
-from asyncbus.cli.rows import EventRow, as_published
 from asyncbus.clock import SystemClock
 from asyncbus.errors import AsyncBusError
 from asyncbus.events import Event, NewEvent, to_microseconds
+from asyncbus.rows import as_published
 
 _GROUP = 4096
 """Events of one commit."""

@@ -13,11 +13,11 @@ from asyncbus.cli import printing
 from asyncbus.cli.arguments import Bound, Flag, Format, Limit, Moment, Speed, Start, pattern
 from asyncbus.cli.opening import reading
 from asyncbus.cli.paging import pages
-from asyncbus.cli.rows import as_published
 from asyncbus.conditions import predicate
 from asyncbus.connect import connect
 from asyncbus.errors import EventsLostError
 from asyncbus.events import Event
+from asyncbus.rows import as_published
 
 _RECENT = 10
 

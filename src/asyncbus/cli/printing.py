@@ -15,8 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from asyncbus.cli.arguments import Format
-from asyncbus.cli.rows import EVENT, Row, event_row
 from asyncbus.events import Event, stored
+from asyncbus.rows import EVENT, Row, event_row
 
 Print: TypeAlias = Callable[[Iterable[Any]], None]
 """Prints some more, and sees to it that they are seen."""

@@ -14,14 +14,14 @@ from msgspec import Raw
 from asyncbus.bus import EventBus
 from asyncbus.cli import printing
 from asyncbus.cli.arguments import Format, Moment
-from asyncbus.cli.lines import event_rows, in_line
+from asyncbus.cli.lines import EventRow, event_rows, in_line
 from asyncbus.cli.opening import writing
 from asyncbus.cli.refusing import RefusedError
-from asyncbus.cli.rows import EventRow, Row
 from asyncbus.errors import AsyncBusError
 from asyncbus.events import NewEvent
 from asyncbus.futures import resolve
 from asyncbus.receipts import PendingReceipt
+from asyncbus.rows import Row
 
 _COLUMNS: Final = ("sequence", "duplicate")
 _STDIN: Final = "-"

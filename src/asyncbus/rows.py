@@ -1,15 +1,13 @@
-"""Events as rows: the members of a line of NDJSON, the columns of CSV, and back."""
+"""Events as rows for other programs: the members of an object of JSON, the columns of CSV."""
 
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any, Final
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Raw
 
 from asyncbus.events import Event, stored
 
@@ -58,38 +56,3 @@ def as_published(event: Event) -> Raw | bytes:
     """The data of an event, to be published as it is stored."""
     data = stored(event).data
     return data if isinstance(data, bytes) else Raw(data.encode())
-
-
-class EventRow(Struct, forbid_unknown_fields=True):
-    """An event as a line of NDJSON has it; only the type has to be there."""
-
-    type: str
-    data: Raw = Raw(b"null")
-    data_base64: str | None = None
-    sequence: int | None = None
-    time: datetime | None = None
-    recorded_at: datetime | None = None
-    id: str | None = None
-    key: str | None = None
-    metadata: dict[str, Any] | None = None
-    version: int | None = None
-    causation_id: int | None = None
-    correlation_id: str | None = None
-    expected_sequence: int | None = None
-
-    def payload(self) -> Raw | bytes:
-        """What is to be published as its data.
-
-        Raises:
-            ValueError: `data_base64` is not base64.
-        """
-        if self.data_base64 is None:
-            return self.data
-        try:
-            return base64.b64decode(self.data_base64, validate=True)
-        except binascii.Error as error:
-            raise ValueError(f"data_base64: {error}") from None
-
-
-read_row = msgspec.json.Decoder(EventRow).decode
-"""An event from a line of NDJSON; raises `msgspec.DecodeError`."""
