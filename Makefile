@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 VERSIONS := 3.11 3.12 3.13
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-flights test test-others test-all soak mutants check bench format clean
+.PHONY: help demo demo-flights docs test test-others test-all soak mutants check bench format clean
 
 # Two installations into one environment must not run at the same time.
 .NOTPARALLEL:
@@ -60,12 +60,16 @@ check: $(VENV)/.filled-dev ## ruff, mypy --strict, pyright and the direction of 
 bench: $(VENV)/.filled-bench ## run the benchmarks beside their limits and peers
 	$(BIN)/python -m benchmarks $(ARGS)
 
+docs: $(VENV)/.filled-docs ## the documentation as a site, into site/
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet $(ARGS)
+	@echo "site/index.html"
+
 format: $(VENV)/.filled-check ## put the code into shape
 	$(BIN)/ruff check --fix --exit-zero
 	$(BIN)/ruff format
 
 clean: ## remove the environments, the caches and what was built
-	rm -rf .venv .venv-* dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-* dist site .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find src tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Where Python came without ensurepip (Debian packs it apart), its own pip fills the environment.

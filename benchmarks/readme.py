@@ -13,6 +13,7 @@ from benchmarks.wording import measured, met, ratio
 
 README = Path(__file__).resolve().parent / "README.md"
 FRONT_PAGE = README.parents[1] / "README.md"
+COMPARISON = README.parents[1] / "docs" / "comparison.md"
 PERFORMANCE = README.parents[1] / "docs" / "explanation" / "performance.md"
 
 _EXPLAINED = ("choices", "event_cost")
@@ -33,6 +34,7 @@ def documents(results: Sequence[Result]) -> dict[Path, list[str]]:
     return {
         README: list(tables(results)),
         FRONT_PAGE: list(comparison.lines(results)),
+        COMPARISON: list(comparison.lines(results)),
         PERFORMANCE: [line for result in results if result.question in _EXPLAINED for line in (*_figures(result), "")]
         or ["Not taken yet."],
     }
