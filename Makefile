@@ -7,12 +7,13 @@ PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
 SOAK_MINUTES ?= 30
+FROM ?= --editable .
 
 BIN := $(VENV)/bin
 VERSIONS := 3.11 3.12 3.13
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-flights docs test test-others test-all soak mutants check bench format clean
+.PHONY: help demo demo-flights docs wheel test test-wheel test-others test-all soak mutants check bench format clean
 
 # Two installations into one environment must not run at the same time.
 .NOTPARALLEL:
@@ -28,6 +29,15 @@ demo-flights: $(VENV)/.filled-flights ## watch a year of flights become a small 
 
 test: $(VENV)/.filled-flights $(VENV)/.filled-test ## run the tests (they run the examples too)
 	$(BIN)/python -X dev -m pytest --dist worksteal --tx '2*popen//python=$(BIN)/python -X dev' $(ARGS)
+
+wheel: $(VENV)/.filled-wheel ## build what is published, into dist/, and have it checked
+	@rm -rf dist
+	$(BIN)/python -m build --quiet --outdir dist .
+	$(BIN)/python -m twine check --strict dist/*
+
+test-wheel: wheel ## run the tests on the installed wheel, instead of on these sources
+	@rm -rf .venv-wheel
+	$(MAKE) --no-print-directory test VENV=.venv-wheel FROM="$$(echo dist/*.whl)"
 
 test-others: ## run the tests on each other Python that is found
 	@own=$$($(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
@@ -84,5 +94,5 @@ $(VENV)/.made:
 # One stamp a dependency group: `make demo` need not wait for what only the benchmarks use.
 $(VENV)/.filled-%: pyproject.toml | $(VENV)/.made
 	@echo "filling $(VENV) for: $*"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable . --group $*
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(FROM) --group $*
 	@touch $@

@@ -17,6 +17,7 @@ LEFT_OUT: Final = {
     "clock": "a scene has one of its own",
     "fencing": "no scene has a database of the user's",
     "tail": "no scene is read-only",
+    "web": "no scene has a browser",
 }
 """Modules in which nobody is cancelled, and why; those in packages, of stores and effects, have tests of their own."""
 
