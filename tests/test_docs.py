@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+import asyncbus
+import asyncbus.testing
+
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 
@@ -53,6 +56,17 @@ def test_what_a_page_shows_runs_from_top_to_bottom(page: str, tmp_path: Path) ->
     )
     assert run.returncode == 0, run.stderr
     assert "Traceback" not in run.stderr
+
+
+def test_every_public_name_is_in_the_reference() -> None:
+    shown = [
+        name
+        for page in (DOCS / "reference").glob("*.md")
+        for name in re.findall(r"^::: (asyncbus\.\S+)$", page.read_text("utf-8"), re.MULTILINE)
+    ]
+    public = {f"asyncbus.{name}" for name in asyncbus.__all__}
+    public |= {f"asyncbus.testing.{name}" for name in asyncbus.testing.__all__} | {"asyncbus.errors", "asyncbus.web"}
+    assert sorted(shown) == sorted(public)
 
 
 @pytest.mark.skipif(find_spec("mkdocs") is None, reason="what makes the site is not installed: make docs")

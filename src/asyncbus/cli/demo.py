@@ -34,21 +34,19 @@ asyncio.run(main(sys.argv[1]))
 """Says of each event that it is stored, until it is killed."""
 
 
-async def demo(store: Path | None = None, /) -> None:
+async def demo(log: Path | None = None, /) -> None:
     """Show in some seconds what a bus that remembers does: publish, come late, kill, look.
 
     Args:
-        store: where to keep the log it makes, to look into it afterwards; else it is thrown away.
+        log: where to keep the log it makes, to look into it afterwards; else it is thrown away.
     """
     with tempfile.TemporaryDirectory(prefix="asyncbus-demo-") as folder:
-        path = Path(folder, "demo.db") if store is None else store
+        path = Path(folder, "demo.db") if log is None else log
         if path.exists():
             raise RefusedError(f"{path} is there already; give a new name", status=2)
         await _Tour(path, Console(highlight=False)).run()
-    if store is not None:
-        print(
-            f"\nLook into it:  asyncbus tail {store} -n 20  ·  asyncbus query {store} 'demo.*' --where 'data.n > 49990'"
-        )
+    if log is not None:
+        print(f"\nLook into it:  asyncbus tail {log} -n 20  ·  asyncbus query {log} 'demo.*' --where 'data.n > 49990'")
 
 
 class _Tour:
