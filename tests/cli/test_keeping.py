@@ -1,5 +1,6 @@
 """verify says in a line each what is wrong with a log, or why it cannot be checked; backup copies it."""
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -28,6 +29,10 @@ async def test_the_command_has_a_line_for_each_finding(path: Path) -> None:
 
     assert (status, errors) == (1, [])
     assert lines == ["event 4: its checksum is wrong", "event 2 is missing, and no removal is recorded"]
+    status, [first, second], errors = verify_command(path, "--format", "ndjson")
+    assert (status, errors) == (1, [])
+    assert json.loads(first) == {"sequence": 4, "message": lines[0]}
+    assert json.loads(second) == {"sequence": 2, "message": lines[1]}
 
 
 def nothing(path: Path) -> None:
