@@ -231,7 +231,9 @@ async def types(store: str, /, *, format: Format = "table") -> None:
         store: the log.
         format: how they are printed.
     """
-    columns = ("type", "events", "first_sequence", "last_sequence", "first_recorded_at", "last_recorded_at")
+    columns: tuple[str, ...] = ("type", "events", "first_sequence", "last_sequence", "last_recorded_at")
+    if format != "table":  # which is to fit a terminal
+        columns += ("first_recorded_at",)
     async with reading(store) as bus:
         found = [{name: getattr(type, name) for name in columns} for type in await bus.types()]
     printing.rows(format, columns, found)
