@@ -1,5 +1,6 @@
 """Runs `asyncbus` as a user does: in a process of its own, with pipes or in a terminal."""
 
+import json
 import os
 import pty
 import select
@@ -8,7 +9,7 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,35 @@ def asyncbus(*arguments: object, stdin: str = "", **changes: str) -> tuple[int, 
         env=environment(**changes),
     )
     return run.returncode, run.stdout, run.stderr
+
+
+# Many command lines in one process, for what each of them costs is mostly its beginning.
+EACH = """
+import contextlib, io, json, sys
+from asyncbus.cli import main
+
+for line in sys.stdin:
+    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as errors:
+        status = main(json.loads(line))
+    print(json.dumps([status, out.getvalue(), errors.getvalue()]))
+"""
+
+
+def each(commands: Iterable[Sequence[object]]) -> list[tuple[int, str, str]]:
+    """As `asyncbus`, for one command after the other."""
+    lines = [json.dumps([str(argument) for argument in command]) for command in commands]
+    run = subprocess.run(
+        [sys.executable, "-W", "error", "-c", EACH],
+        check=True,
+        stdout=subprocess.PIPE,
+        input="\n".join(lines),
+        text=True,
+        timeout=HANG,
+        env=environment(),
+    )
+    told = [json.loads(line) for line in run.stdout.splitlines()]
+    assert len(told) == len(lines)
+    return [(status, out, errors) for status, out, errors in told]
 
 
 def done(*arguments: object, stdin: str = "", **changes: str) -> str:

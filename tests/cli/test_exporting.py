@@ -84,11 +84,11 @@ def test_an_export_that_was_cut_off_goes_on_where_it_was(form: str, keep: Any, l
 
 def test_an_import_that_was_killed_goes_on_where_it_was(tmp_path: Path) -> None:
     path, lines, copy = tmp_path / "events.db", tmp_path / "events.ndjson", tmp_path / "copy.db"
-    fill(path, *([("a", {"n": number})] for number in range(3000)))
+    fill(path, *([("a", {"n": number})] for number in range(1200)))
     done("export", path, "--output", lines)
     for killed in count(1):
         with subprocess.Popen([*COMMAND, "import", str(copy), str(lines)], env=environment()) as process:
-            while process.poll() is None and (not copy.exists() or head(copy) < killed * 500):
+            while process.poll() is None and (not copy.exists() or head(copy) < killed * 200):
                 pass
             process.send_signal(signal.SIGKILL)
         if process.returncode == 0 or killed == 4:

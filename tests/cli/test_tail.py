@@ -4,32 +4,31 @@ import json
 import signal
 from pathlib import Path
 
-import pytest
-
-from tests.cli.command import application, done, running, terminal
+from tests.cli.command import application, each, running, terminal
 
 
 def shown(lines: list[str]) -> list[int]:
     return [int(line.split()[0]) for line in lines if line.split()[0].isdecimal()]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "expected"),
-    [
-        ([], list(range(1, 11))),
-        (["-n", "2"], [9, 10]),
-        (["-n", "0"], []),
-        (["tlb.*", "-n", "2"], [8, 10]),
-        (["--key", "vm-1", "-n", "3"], [5, 8, 9]),
-        (["--where", "data.va > 4096", "-n", "1"], [8]),
-        (["--since", "2026-01-02T03:04:12Z"], [8, 9, 10]),
-        (["--since", "10m"], []),
-        (["--since", "2026-01-02T03:04:12Z", "-n", "2"], [9, 10]),
-    ],
-)
-def test_without_following_it_ends_after_the_last_events(arguments: list[str], expected: list[int], log: Path) -> None:
-    lines = done("tail", log, "--no-follow", *arguments, "--format", "ndjson").splitlines()
-    assert [json.loads(line)["sequence"] for line in lines] == expected
+TAILS: list[tuple[list[str], list[int]]] = [
+    ([], list(range(1, 11))),
+    (["-n", "2"], [9, 10]),
+    (["-n", "0"], []),
+    (["tlb.*", "-n", "2"], [8, 10]),
+    (["--key", "vm-1", "-n", "3"], [5, 8, 9]),
+    (["--where", "data.va > 4096", "-n", "1"], [8]),
+    (["--since", "2026-01-02T03:04:12Z"], [8, 9, 10]),
+    (["--since", "10m"], []),
+    (["--since", "2026-01-02T03:04:12Z", "-n", "2"], [9, 10]),
+]
+
+
+def test_without_following_it_ends_after_the_last_events(log: Path) -> None:
+    answers = each(["tail", log, "--no-follow", *arguments, "--format", "ndjson"] for arguments, _ in TAILS)
+    for (arguments, expected), (status, out, errors) in zip(TAILS, answers, strict=True):
+        assert (status, errors) == (0, ""), arguments
+        assert [json.loads(line)["sequence"] for line in out.splitlines()] == expected, arguments
 
 
 def test_it_shows_history_and_what_another_process_stores_while_it_looks(path: Path) -> None:
